@@ -1,0 +1,5 @@
+"""The contract that every part of moln shares.
+
+Resource models, the cloud map, rule matching, placement and version order. Pydantic only: no I/O, no clock, no
+randomness, so that every function here gives the same answer on every node, in the operator and in a test.
+"""

@@ -1,0 +1,71 @@
+"""The cloud map: the one document that nodes obey.
+
+The operator (or `moln dev`) makes it, nodes keep the newest epoch that they were given, on disk, and never edit it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from moln_spec.classes import AssignmentRule, StorageClass
+from moln_spec.model import Document
+
+NodeState = Literal["joining", "active", "leaving", "lost"]
+
+
+class MapNode(Document):
+    """One storage node as the others see it."""
+
+    name: str = Field(description="The node's name, unique in the cloud: the pod's name on Kubernetes.")
+    number: int = Field(
+        ge=0, lt=2**32, description="Never used twice in a cloud: it ends the versions that this node makes."
+    )
+    address: str = Field(description="host:port of the node's peer API (port 9001).")
+    pool: str = Field(description="The pool (StorageNode) that the node belongs to.")
+    zone: str = Field("", description="Failure zone; empty when unknown.")
+    weight: float = Field(1.0, gt=0, description="Share of the partitions, relative to the other nodes.")
+    state: NodeState = Field("active", description="Where the node is in its life.")
+
+
+class MapPolicy(Document):
+    """A ReplicationPolicy as nodes obey it."""
+
+    name: str
+    buckets: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    storage_classes: tuple[str, ...] = ()
+    copies: int = Field(3, ge=1, le=9)
+    write: Literal["one", "majority", "all"] = "majority"
+    read: Literal["one", "majority"] = "majority"
+    spread: Literal["zone", "node"] = "zone"
+
+
+class Limits(Document):
+    """Bounds on what a node takes."""
+
+    reserve_percent: float = Field(
+        2.0,
+        ge=0,
+        le=50,
+        description="Share of each volume that writes must leave free, so that deletes and repair always have room.",
+    )
+    node_quota_bytes: int | None = Field(
+        None, ge=0, description="Most bytes of bodies on one node; none: the volume is the bound."
+    )
+    upload_expiry_days: int = Field(7, ge=1, description="Days after which an unfinished multipart upload is aborted.")
+
+
+class CloudMap(Document):
+    """Who is in the cloud and by which rules it lives, at one epoch."""
+
+    cloud: str = Field(description="The Cloud's name.")
+    uid: str = Field(description="The Cloud's identity; a node refuses the map of another cloud.")
+    epoch: int = Field(ge=1, description="Grows by one with every change; the higher epoch wins.")
+    partitions: int = Field(512, ge=1, le=65536, description="Fixed for the life of the cloud.")
+    nodes: tuple[MapNode, ...] = Field(min_length=1)
+    storage_classes: tuple[StorageClass, ...] = (StorageClass(name="STANDARD", default=True),)
+    assignment_rules: tuple[AssignmentRule, ...] = ()
+    policies: tuple[MapPolicy, ...] = ()
+    limits: Limits = Limits()
