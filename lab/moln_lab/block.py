@@ -1,0 +1,281 @@
+"""File systems in files: sparse XFS images on loop devices, and what this machine has mounted.
+
+The floor that `moln_lab.disk` (crash tests) and `moln_lab.volumes` (the cluster's volumes) stand on.
+Everything here is read back from the kernel (/proc/self/mountinfo, /sys/block), never from memory, so that what a
+killed process left behind is found again. It runs mount, umount and mkfs.xfs, needs root, and touches only the paths
+that it is given.
+"""
+
+import fcntl
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SMALLEST_XFS = 300 << 20
+"""Bytes; mkfs.xfs refuses anything smaller."""
+
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_COMMAND_TIMEOUT = 60.0
+_RELEASE_TIMEOUT = 10.0
+_DELETED = " (deleted)"
+
+
+class BlockError(RuntimeError):
+    """A disk, a mount or a program that handles them refused; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of /proc/self/mountinfo."""
+
+    device: str
+    """Major:minor of the file system's device."""
+    root: str
+    """Which directory of the file system is mounted: "/", or another for a bind mount."""
+    target: Path
+    options: str
+    """Of this mount alone (ro, nosuid, ...), not of the file system."""
+    fstype: str
+    source: str
+
+
+def run(*argv: str | Path, timeout: float = _COMMAND_TIMEOUT) -> str:
+    """Run a program and return its output.
+
+    Raises:
+        BlockError: it is not installed, did not end within `timeout` seconds, or failed; with its last lines.
+    """
+    command = [str(word) for word in argv]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except FileNotFoundError as error:
+        raise BlockError(f"{command[0]} is not installed (Debian: xfsprogs, util-linux)") from error
+    except subprocess.TimeoutExpired as error:
+        raise BlockError(f"{' '.join(command)}: did not end within {timeout:.0f} s") from error
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise BlockError(f"{' '.join(command)}: exit code {done.returncode}: {' / '.join(last)}")
+    return done.stdout
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Read mountinfo (proc_pid_mountinfo(5)); the oldest mount comes first."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        tail = fields.index("-", 6)
+        found.append(
+            Mount(
+                device=fields[2],
+                root=_unescape(fields[3]),
+                target=Path(_unescape(fields[4])),
+                options=fields[5],
+                fstype=fields[tail + 1],
+                source=_unescape(fields[tail + 2]),
+            ),
+        )
+    return found
+
+
+def _unescape(field: str) -> str:
+    """Undo the octal escapes for space, tab, newline and backslash."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+
+
+def mounts() -> list[Mount]:
+    """What is mounted in our mount namespace, the oldest first."""
+    return parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+
+
+def loop_devices() -> dict[str, Path]:
+    """The loop devices in use, by major:minor, each with its backing file (which may be deleted by now)."""
+    found = {}
+    for device in Path("/sys/block").glob("loop*"):
+        # A device that is let go while we look has no such files any more.
+        with suppress(FileNotFoundError):
+            backing = (device / "loop/backing_file").read_text().rstrip("\n").removesuffix(_DELETED)
+            found[(device / "dev").read_text().strip()] = Path(backing)
+    return found
+
+
+def mounts_of_image(image: Path) -> list[Mount]:
+    """Where the file system in `image` is mounted, bind mounts included, the oldest first."""
+    devices = {device for device, backing in loop_devices().items() if backing == image}
+    return [mount for mount in mounts() if mount.device in devices]
+
+
+def make_xfs(image: Path, size: int) -> None:
+    """Make a sparse file of `size` bytes with an empty XFS in it, in one step: after a crash it is whole or absent.
+
+    Raises:
+        BlockError: `size` is less than XFS can be (300 MiB), or mkfs.xfs failed.
+    """
+    if size < SMALLEST_XFS:
+        raise BlockError(f"{image}: {size} bytes is too small for XFS; ask for {SMALLEST_XFS} or more")
+    unfinished = image.with_name(image.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("wb") as file:
+        file.truncate(size)
+    run("mkfs.xfs", "-q", "-f", unfinished)
+    unfinished.rename(image)
+
+
+def mount_image(image: Path, target: Path) -> None:
+    """Mount the file system in `image` at `target`; nothing happens when it is there already.
+
+    mount(8) picks a free loop device and sets its autoclear flag, so the device goes when the last mount goes.
+    Discard makes freed space free again in the file below.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    if any(mount.target == target for mount in mounts_of_image(image)):
+        return
+    run("mount", "-t", "xfs", "-o", "loop,discard", image, target)
+
+
+def unmount(target: Path) -> None:
+    """Unmount `target`, waiting a little for a process that is on its way out.
+
+    Raises:
+        BlockError: something still uses it after 10 s; the message names the processes.
+    """
+    refusal: BlockError | None = None
+
+    def gone() -> bool:
+        nonlocal refusal
+        try:
+            run("umount", target)
+        except BlockError as error:
+            refusal = error
+            return not any(mount.target == target for mount in mounts())
+        return True
+
+    if not wait_until(gone):
+        raise BlockError(f"{refusal}; in use by {_describe(users_of_path(target))}") from refusal
+
+
+def wait_for_release(image: Path) -> None:
+    """Wait until no loop device holds `image`, which also means that no mount namespace has it mounted.
+
+    Raises:
+        BlockError: one still does after 10 s.
+    """
+    devices: set[str] = set()
+
+    def released() -> bool:
+        nonlocal devices
+        devices = {device for device, backing in loop_devices().items() if backing == image}
+        return not devices
+
+    if not wait_until(released):
+        holders = {pid for device in devices for pid in processes_with_mount(device)}
+        raise BlockError(f"{image}: still on a loop device; in use by {_describe(holders)}")
+
+
+def reflink(source: Path, target: Path) -> None:
+    """Copy `source` as it is at one moment, sharing its blocks (FICLONE): milliseconds, whatever the size.
+
+    XFS holds the file's lock throughout, so a write that runs beside it is in the copy whole or not at all.
+    """
+    with source.open("rb") as original, target.open("wb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        except OSError as error:
+            raise BlockError(f"{source}: can't be reflinked ({error.strerror}); it must lie on XFS") from error
+
+
+def processes_with_mount(device: str) -> set[int]:
+    """Processes outside our mount namespace (containers, that is) that have `device` (major:minor) mounted."""
+    ours = Path("/proc/self/ns/mnt").readlink()
+    found = set()
+    for process in _processes():
+        with suppress(OSError, ValueError):  # it ended, or is a zombie and has no mounts any more
+            if (process / "ns/mnt").readlink() == ours:
+                continue
+            text = (process / "mountinfo").read_text()
+            if any(mount.device == device for mount in parse_mountinfo(text)):
+                found.add(int(process.name))
+    return found
+
+
+def users_of_path(target: Path) -> set[int]:
+    """Processes with an open file or a working directory on the file system mounted at `target`."""
+    try:
+        device = target.stat().st_dev
+    except OSError:
+        return set()
+    found = set()
+    for process in _processes():
+        for link in _links(process):
+            with suppress(OSError):
+                if link.stat().st_dev == device:
+                    found.add(int(process.name))
+                    break
+    return found
+
+
+def release_under(directory: Path) -> None:
+    """Unmount everything that lies under `directory` or comes from an image there; the newest first.
+
+    The way back from any state, also after kill -9: what there is to undo is read from the kernel. Loop devices that
+    never got as far as a mount are detached too. Files stay.
+
+    Raises:
+        BlockError: a process still uses one of them.
+    """
+    while held := mounts_to_release(directory, mounts(), loop_devices()):
+        unmount(held[0].target)
+
+    def detached() -> bool:
+        stray = [device for device, backing in loop_devices().items() if backing.is_relative_to(directory)]
+        for device in stray:
+            name = Path(f"/sys/dev/block/{device}").resolve().name
+            with suppress(BlockError):  # autoclear may have been quicker
+                run("losetup", "--detach", f"/dev/{name}")
+        return not stray
+
+    if not wait_until(detached):
+        raise BlockError(f"{directory}: loop devices are still in use; `losetup --list` names them")
+
+
+def mounts_to_release(directory: Path, table: Iterable[Mount], loops: dict[str, Path]) -> list[Mount]:
+    """Choose the mounts that belong to `directory`, in the order in which they can be undone."""
+    owned = {device for device, backing in loops.items() if backing.is_relative_to(directory)}
+    return [m for m in table if m.device in owned or m.target.is_relative_to(directory)][::-1]
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = _RELEASE_TIMEOUT) -> bool:
+    """Poll `condition` until it holds; False when it doesn't within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _processes() -> Iterator[Path]:
+    return (path for path in Path("/proc").iterdir() if path.name.isdecimal())
+
+
+def _links(process: Path) -> Iterator[Path]:
+    yield from (process / "cwd", process / "root")
+    with suppress(OSError):
+        yield from (process / "fd").iterdir()
+
+
+def _describe(pids: Iterable[int]) -> str:
+    names = []
+    for pid in sorted(pids):
+        with suppress(OSError):
+            names.append(f"{Path(f'/proc/{pid}/comm').read_text().strip()} ({pid})")
+    return ", ".join(names) or "nobody that can be seen (a mount namespace, or a process that just ended)"
+
+
+def allocated(image: Path) -> int:
+    """Bytes that a sparse file really takes."""
+    return os.stat(image).st_blocks * 512  # noqa: PTH116 (st_blocks is always of 512 bytes, stat(2))
