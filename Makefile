@@ -1,0 +1,52 @@
+# Every command of the project. `make help` lists them; README.md says which two to begin with.
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+UV = $(shell scripts/ensure-uv)
+RUN = $(UV) run --frozen
+
+CLUSTER ?= lab
+NODES ?= 3
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in and out
+	$(RUN) python scripts/demo.py --cluster $(CLUSTER)
+
+.PHONY: test
+test: check lab-up ## everything: what CI runs
+	scripts/install-clients
+	$(RUN) pytest -m "lab or clients or crash" --timeout 900
+
+.PHONY: check
+check: lint unit ## lint, types, layers, unit tests; before each commit
+
+.PHONY: lint
+lint: ## ruff, mypy --strict, import layers, generated files
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy spec operator node cli lab scripts bench tests
+	$(RUN) lint-imports
+	$(RUN) python -m moln_spec.crds --check
+
+.PHONY: unit
+unit: ## the tests that need nothing but Python
+	$(RUN) pytest -q -n 2 -m "not lab and not clients and not crash"
+
+.PHONY: bench
+bench: ## side by side with other servers, as ratios (docs/benchmarks.md)
+	$(RUN) python bench/run.py
+
+.PHONY: lab-up
+lab-up: ## a real Kubernetes on this machine (docs/lab.md)
+	$(RUN) moln-lab up --nodes $(NODES)
+
+.PHONY: lab-down
+lab-down: ## take it down; leaves nothing behind but the cache and the volumes' state
+	$(RUN) moln-lab down
+
+.PHONY: lab-status
+lab-status: ## a line per node
+	$(RUN) moln-lab status

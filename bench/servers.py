@@ -1,0 +1,163 @@
+"""The servers that a benchmark holds side by side: how each is built, started and stopped, and how its cost is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("MOLN_CACHE", Path.home() / ".cache/moln")) / "bench"
+ACCESS_KEY, SECRET_KEY = "bench-access", "bench-secret-key"
+MODULES = {
+    "minio": "github.com/minio/minio@latest",
+    "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
+}
+
+
+def go_tool(name: str) -> Path:
+    """The program `name`, built from its Go module into the cache when it is not there."""
+    module = MODULES[name]
+    home = CACHE / f"{name}-{hashlib.sha256(module.encode()).hexdigest()[:12]}"
+    if not (home / name).exists():
+        print(f"building {module} (some minutes)", file=sys.stderr, flush=True)
+        environment = os.environ | {"GOBIN": str(home), "CGO_ENABLED": "0"}
+        subprocess.run(["go", "install", "-trimpath", "-ldflags", "-s -w", module], env=environment, check=True)
+    return home / name
+
+
+def load_generator() -> Path:
+    """The load generator of bench/load, built."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    program = CACHE / "load"
+    subprocess.run(["go", "build", "-trimpath", "-o", program, "."], cwd=ROOT / "bench/load", check=True)
+    return program
+
+
+@dataclass
+class Server:
+    """A running server: where it answers, with which keys, and the processes that it is."""
+
+    name: str
+    durability: str
+    endpoint: str
+    access_key: str
+    secret_key: str
+    starter: subprocess.Popen[bytes]
+    pids: list[int]
+
+    def cpu_seconds(self) -> float:
+        """User and system time of its processes so far."""
+        ticks = 0
+        for pid in self.pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self, field: str) -> float:
+        """Resident memory of its processes: `VmRSS` now or `VmHWM` at its peak, in MiB."""
+        kib = 0
+        for pid in self.pids:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+        return kib / 1024
+
+    def stop(self) -> None:
+        """End it, kindly first."""
+        self.starter.send_signal(signal.SIGTERM)
+        try:
+            self.starter.wait(30)
+        except subprocess.TimeoutExpired:
+            self.starter.kill()
+            self.starter.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _await_http(endpoint: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://{endpoint}/", timeout=2)
+        except urllib.error.HTTPError:
+            return  # any answer is an answer: it wants a signature
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit(f"{process.args!r} did not serve within a minute")
+
+
+def start_moln(folder: Path) -> Server:
+    """`moln dev` with the default cloud: every acknowledged write is synced."""
+    ready = folder / "ready.json"
+    data = folder / "data"
+    command = ["moln", "dev", str(ROOT / "examples/cloud.yaml"), "--data", str(data), "--ready-file", str(ready)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(_free_port())], stdout=log, stderr=log)
+    deadline = time.monotonic() + 60
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"moln dev did not serve:\n{(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.1)
+    told = json.loads(ready.read_text())
+    endpoint = told["endpoint"].removeprefix("http://")
+    return Server(
+        "moln", "fsync before acknowledge", endpoint, told["access_key"], told["secret_key"], process, told["pids"]
+    )
+
+
+def start_minio(folder: Path) -> Server:
+    """MinIO on a single drive, as it comes."""
+    endpoint = f"127.0.0.1:{_free_port()}"
+    environment = os.environ | {
+        "MINIO_ROOT_USER": ACCESS_KEY,
+        "MINIO_ROOT_PASSWORD": SECRET_KEY,
+        "MINIO_BROWSER": "off",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [go_tool("minio"), "server", "--quiet", "--address", endpoint, str(folder / "data")],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    _await_http(endpoint, process)
+    return Server("minio", "fdatasync before acknowledge", endpoint, ACCESS_KEY, SECRET_KEY, process, [process.pid])
+
+
+def start_versitygw(folder: Path) -> Server:
+    """Versitygw over a plain folder, as it comes: it never syncs."""
+    endpoint = f"127.0.0.1:{_free_port()}"
+    data = folder / "data"
+    data.mkdir()
+    program = [str(go_tool("versitygw")), "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", endpoint]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*program, "posix", str(data)], stdout=log, stderr=log)
+    _await_http(endpoint, process)
+    return Server("versitygw", "never syncs", endpoint, ACCESS_KEY, SECRET_KEY, process, [process.pid])
+
+
+START = {"moln": start_moln, "minio": start_minio, "versitygw": start_versitygw}
+
+
+def start(name: str, folder: Path) -> Server:
+    """Start the named server with its data and log in `folder`, emptied first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return START[name](folder)
