@@ -1,0 +1,213 @@
+"""The front door: one lab, brought up, looked at, and taken down.
+
+`up` may be run at any time and after any kind of end, kill -9 of itself included: it makes what is missing, boots
+what lost its power, and leaves alone what runs. `down` removes everything that the lab has on this machine but the
+cache. Only one of them runs at a time.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from moln_lab import addons, binaries, cgroups, containerd, controlplane, images, leftovers, network, packages
+from moln_lab.block import release_under
+from moln_lab.commands import run
+from moln_lab.errors import LabError
+from moln_lab.hosts import Machine
+from moln_lab.pki import Authority
+from moln_lab.processes import ProcessTable
+from moln_lab.progress import Progress, wait_for
+from moln_lab.topology import Node, Settings, Topology
+
+_READY_TIMEOUT = 120.0
+
+
+class _Saved(BaseModel):
+    """What a lab remembers about itself from `up` to `down`."""
+
+    nodes: int
+    kubernetes: Path
+
+
+class Lab:
+    """One cluster on this machine, running or not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.topology = Topology(settings)
+        self.processes = ProcessTable(settings.state)
+        self.progress = Progress(settings.cache)
+
+    @staticmethod
+    def existing(name: str = "lab") -> "Lab":
+        """Return the lab of that name as its `up` made it.
+
+        Raises:
+            LabError: It was never brought up.
+        """
+        settings = Settings.of(name)
+        saved = _saved(settings)
+        if saved is None:
+            raise LabError(f"the lab {name!r} is not up: `moln-lab up` starts it")
+        return Lab(Settings.of(name, saved.nodes))
+
+    @cached_property
+    def authority(self) -> Authority:
+        """The cluster's certificate authority."""
+        return Authority(self.settings.state / "pki")
+
+    @property
+    def programs(self) -> Path:
+        """The folder with kubectl, helm and the rest.
+
+        Raises:
+            LabError: The lab was never brought up.
+        """
+        saved = _saved(self.settings)
+        if saved is None:
+            raise LabError(f"the lab {self.settings.name!r} is not up: `moln-lab up` starts it")
+        return saved.kubernetes
+
+    def machine(self, node: Node) -> Machine:
+        """Return a node as something to switch on and off."""
+        return Machine(self.topology, node, self.authority, self.programs)
+
+    def kubectl(self, *arguments: str, stdin: bytes | None = None, timeout: float = 60) -> str:
+        """Run kubectl on the cluster and return its output.
+
+        Raises:
+            LabError: It failed.
+        """
+        return run(
+            [self.programs / "kubectl", "--kubeconfig", self.topology.kubeconfig, *arguments], stdin=stdin, timeout=timeout
+        )
+
+    def up(self) -> None:
+        """Bring the lab up, whatever state it was left in.
+
+        Raises:
+            LabError: A step failed; the message says which program and shows its last lines.
+        """
+        with self._locked():
+            packages.ensure(self.settings, self.progress)
+            kubernetes = binaries.kubernetes(self.settings.cache, self.progress)
+            pause = images.pause(self.settings.cache, self.progress)
+            self._drop_surplus_nodes()
+            self._save(_Saved(nodes=self.settings.nodes, kubernetes=kubernetes))
+            with self.progress.step("start the control plane", about=8):
+                self._start_control_plane()
+            with self.progress.step("start the nodes", about=10):
+                with ThreadPoolExecutor() as pool:
+                    list(pool.map(lambda node: self._start_node(node, pause), self.topology.nodes))
+                network.ensure_routes(self.topology)
+            with self.progress.step("wait until the nodes are Ready", about=10):
+                wait_for(self._all_ready, "the nodes' becoming Ready", _READY_TIMEOUT, poll=0.5)
+
+    def down(self) -> None:
+        """Remove everything of the lab from this machine, except the cache.
+
+        Raises:
+            LabError: Something could not be removed.
+        """
+        with self._locked():
+            cgroups.kill(self.topology.cgroup)
+            leftovers.remove(self.topology)
+            network.remove(self.topology)
+            release_under(self.settings.state)
+            cgroups.remove(self.topology.cgroup)
+            shutil.rmtree(self.settings.state, ignore_errors=True)
+            if self.settings.state.exists():
+                raise LabError(f"{self.settings.state} could not be removed")
+
+    def _start_control_plane(self) -> None:
+        if not self.processes.alive(f"{self.topology.control.name}.etcd"):
+            cgroups.kill(self.topology.control.cgroup)
+        network.ensure_control(self.topology)
+        controlplane.prepare(self.topology, self.authority)
+        programs = controlplane.programs(self.topology, self.authority, self.programs)
+        for program in programs:
+            self.processes.ensure(program)
+
+        def ready() -> bool:
+            for program in programs:
+                # The others give up when there is no API server yet, and are simply started again.
+                if program.name.endswith((".etcd", ".kube-apiserver")):
+                    self.processes.check(program.name)
+            return controlplane.ready(self.topology, self.programs)
+
+        wait_for(ready, "the API server's becoming ready", _READY_TIMEOUT)
+        for program in programs:
+            self.processes.ensure(program)
+        objects = {"apiVersion": "v1", "kind": "List", "items": addons.manifests(self.topology)}
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(objects).encode())
+
+    def _start_node(self, node: Node, pause: images.Built) -> None:
+        machine = self.machine(node)
+        machine.start_runtime()
+
+        def answers() -> bool:
+            self.processes.check(containerd.program(node).name)
+            with contextlib.suppress(LabError):
+                containerd.ctr(node, "version")
+                return True
+            return False
+
+        wait_for(answers, f"{node.name}'s containerd", _READY_TIMEOUT)
+        containerd.load(node, pause.image, [containerd.PAUSE_IMAGE])
+        machine.start_kubelet()
+
+    def _all_ready(self) -> bool:
+        for node in self.topology.nodes:
+            self.machine(node).check()
+        conditions = self.kubectl(
+            "get", "nodes", "-o", 'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}'
+        )
+        return set(conditions.split()) >= {f"{node.name}=True" for node in self.topology.nodes}
+
+    def _drop_surplus_nodes(self) -> None:
+        saved = _saved(self.settings)
+        if saved is None or saved.nodes <= self.settings.nodes:
+            return
+        before = Topology(Settings.of(self.settings.name, saved.nodes, self.settings.state))
+        for node in before.nodes[self.settings.nodes :]:
+            cgroups.kill(node.cgroup)
+            self.kubectl("delete", "node", node.name, "--ignore-not-found")
+            network.disconnect(before, node)
+            release_under(node.run)
+            release_under(node.files)
+            release_under(node.netns)
+            cgroups.remove(node.cgroup)
+            shutil.rmtree(node.run, ignore_errors=True)
+            shutil.rmtree(node.files)
+
+    def _save(self, saved: _Saved) -> None:
+        self.settings.state.mkdir(parents=True, exist_ok=True)
+        unfinished = self.settings.state / "lab.json.new"
+        unfinished.write_text(saved.model_dump_json())
+        unfinished.rename(self.settings.state / "lab.json")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the cache and this lab alone; the kernel lets go of it when the process ends, however it ends."""
+        self.settings.cache.mkdir(parents=True, exist_ok=True)
+        with (self.settings.cache / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with self.progress.step("wait for another moln-lab to end"):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _saved(settings: Settings) -> _Saved | None:
+    try:
+        return _Saved.model_validate_json((settings.state / "lab.json").read_bytes())
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,169 @@
+"""Programs that outlive the command that starts them: started detached, found again, stopped by id.
+
+A program is remembered by its process id together with its start time, so that a reused id is never taken for it.
+`ensure` starts what is not running, and restarts what runs with other arguments than it should. Everything is kept
+below one folder: NAME.json while it runs, and NAME.log.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from moln_lab import cgroups
+from moln_lab.commands import last_lines
+from moln_lab.errors import LabError
+
+_POLL = 0.02
+# Joins the groups named before "--" and becomes the program: in a shell, since Python code between fork and exec
+# is not safe beside threads.
+_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 126; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A long-running program of one host."""
+
+    name: str
+    """Unique in the lab, such as node-1.kubelet; it names the log."""
+    argv: tuple[str, ...]
+    netns: Path
+    cgroup: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to this process's own."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when the program would have to be restarted to run as it should."""
+        text = json.dumps([self.argv, str(self.netns), self.cgroup, dict(self.env)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Record(BaseModel):
+    pid: int
+    started: int
+    digest: str
+
+
+class ProcessTable:
+    """The programs of one lab, as its files and the kernel know them."""
+
+    def __init__(self, state: Path) -> None:
+        self._records = state / "processes"
+        self._logs = state / "logs"
+
+    def ensure(self, program: Program) -> bool:
+        """Have a program running as described; tell whether it had to be started."""
+        record = self._read(program.name)
+        if record is not None and record.digest == program.digest:
+            return False
+        if record is not None:
+            self.stop(program.name)
+        self._start(program)
+        return True
+
+    def alive(self, name: str) -> bool:
+        """Tell whether a program that was started under this name still runs."""
+        return self._read(name) is not None
+
+    def names(self) -> list[str]:
+        """Return the names of all programs that run."""
+        return sorted(name for name in (file.stem for file in self._records.glob("*.json")) if self.alive(name))
+
+    def pid(self, name: str) -> int | None:
+        """Return a running program's process id."""
+        record = self._read(name)
+        return record.pid if record else None
+
+    def stop(self, name: str, grace: float = 10) -> None:
+        """Ask a program to end, and kill it when it has not after `grace` seconds; nothing happens if it is not running."""
+        record = self._read(name)
+        if record is not None:
+            _signal(record.pid, signal.SIGTERM)
+            if not self._ended(name, grace):
+                _signal(record.pid, signal.SIGKILL)
+                if not self._ended(name, grace):
+                    raise LabError(f"{name} (process {record.pid}) outlives SIGKILL")
+        self._file(name).unlink(missing_ok=True)
+
+    def log(self, name: str) -> Path:
+        """Return where a program's output goes."""
+        return self._logs / f"{name}.log"
+
+    def check(self, name: str) -> None:
+        """Do nothing while a program runs.
+
+        Raises:
+            LabError: It has ended; with the last lines it wrote.
+        """
+        if not self.alive(name):
+            raise LabError(f"{name} has ended; the end of {self.log(name)}:\n{last_lines(self.log(name))}")
+
+    def _start(self, program: Program) -> None:
+        self._records.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        cgroups.create(program.cgroup)
+        argv = [
+            *("sh", "-c", _ENTER, "moln-lab", *map(str, cgroups.entrances(program.cgroup)), "--"),
+            *("nsenter", f"--net={program.netns}", "--", *program.argv),
+        ]
+        with self.log(program.name).open("ab") as log:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **program.env},
+                cwd="/",
+            )
+        started = _start_time(child.pid)
+        if started is None:
+            raise LabError(f"{program.name} ended at once; the end of its log:\n{last_lines(self.log(program.name))}")
+        record = _Record(pid=child.pid, started=started, digest=program.digest)
+        unfinished = self._file(program.name).with_suffix(".new")
+        unfinished.write_text(record.model_dump_json())
+        unfinished.rename(self._file(program.name))
+        child.returncode = 0  # it is not ours to wait for: it lives on, and Popen must not complain of that
+
+    def _read(self, name: str) -> _Record | None:
+        try:
+            record = _Record.model_validate_json(self._file(name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        return record if _start_time(record.pid) == record.started else None
+
+    def _ended(self, name: str, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while self.alive(name):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def _file(self, name: str) -> Path:
+        return self._records / f"{name}.json"
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; nothing when it is gone or only waits to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else int(fields[18])
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
