@@ -9,7 +9,9 @@ from pydantic import Field
 
 from moln_spec.model import Document
 
-ClassName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+ClassName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", max_length=63)]
+Name = Annotated[str, Field(max_length=253)]
+Glob = Annotated[str, Field(max_length=1024)]
 
 
 class Compression(Document):
@@ -30,7 +32,9 @@ class StorageClass(Document):
         default=False,
         description="Used for objects that neither a header nor a rule assigns. Exactly one class is the default.",
     )
-    pools: tuple[str, ...] = Field((), description="Pools whose nodes keep the bytes; empty means every pool.")
+    pools: tuple[Name, ...] = Field(
+        (), max_length=50, description="Pools whose nodes keep the bytes; empty means every pool."
+    )
     compression: Compression = Field(Compression(), description="Compression of new bodies.")
     deduplication: bool = Field(
         default=False,
@@ -41,10 +45,10 @@ class StorageClass(Document):
 class Match(Document):
     """What an object must be for a rule to apply: every given field must match; an empty match takes every object."""
 
-    buckets: tuple[str, ...] = Field((), description="Bucket names or globs (`logs-*`); any of them.")
-    prefix: str = Field("", description="The key begins with this, byte for byte.")
-    suffix: str = Field("", description="The key ends with this, byte for byte.")
-    content_type: str = Field(
+    buckets: tuple[Name, ...] = Field((), max_length=64, description="Bucket names or globs (`logs-*`); any of them.")
+    prefix: Glob = Field("", description="The key begins with this, byte for byte.")
+    suffix: Glob = Field("", description="The key ends with this, byte for byte.")
+    content_type: Name = Field(
         "", description="A glob over the media type without its parameters, letter case ignored: `image/*`."
     )
     min_size: int | None = Field(
@@ -53,8 +57,9 @@ class Match(Document):
         description="Smallest size in bytes. An upload of unknown size (multipart) is larger than any bound.",
     )
     max_size: int | None = Field(None, ge=0, description="Largest size in bytes, inclusive.")
-    metadata: dict[str, str] = Field(
+    metadata: dict[str, Glob] = Field(
         {},
+        max_length=32,
         description="User metadata (x-amz-meta-*, without the prefix): each there, its value matching the glob.",
     )
 
@@ -62,10 +67,10 @@ class Match(Document):
 class AssignmentRule(Document):
     """The first rule that matches an object decides its storage class and/or the pool of its bytes."""
 
-    name: str = Field("", description="Shown by `moln explain`.")
+    name: Name = Field("", description="Shown by `moln explain`.")
     match: Match = Field(Match(), description="What the rule applies to; empty: everything.")
     storage_class: ClassName | None = Field(None, description="The class the object gets.")
-    pool: str | None = Field(None, description="Pin the bytes to this pool of the class.")
+    pool: Name | None = Field(None, description="Pin the bytes to this pool of the class.")
 
 
 class Candidate(Document):

@@ -64,6 +64,9 @@ class CloudMap(Document):
     uid: str = Field(description="The Cloud's identity; a node refuses the map of another cloud.")
     epoch: int = Field(ge=1, description="Grows by one with every change; the higher epoch wins.")
     partitions: int = Field(512, ge=1, le=65536, description="Fixed for the life of the cloud.")
+    next_number: int = Field(
+        0, ge=0, lt=2**32, description="Numbers below this have been given to nodes, also past ones."
+    )
     nodes: tuple[MapNode, ...] = Field(min_length=1)
     storage_classes: tuple[StorageClass, ...] = (StorageClass(name="STANDARD", default=True),)
     assignment_rules: tuple[AssignmentRule, ...] = ()

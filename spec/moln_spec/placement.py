@@ -1,0 +1,54 @@
+"""Where a key lives: its partition, and the nodes that own the partition.
+
+Weighted rendezvous hashing (Thaler and Ravishankar 1998; weights as in Schindelhauer and Schomaker 2005): each node
+gets a score for each partition from the two names alone, and the best scores own it. A node that comes or goes
+therefore moves only the partitions that it wins or had, one owner each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from moln_spec.cloudmap import MapNode
+
+_HASH_RANGE: Final = 2.0**64
+
+
+def _hash(text: bytes) -> int:
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
+
+
+def partition_of(bucket: str, key: str, partitions: int) -> int:
+    """The partition of a key, from 0 to `partitions` - 1."""
+    return _hash(f"{bucket}/{key}".encode("utf-8", "surrogatepass")) % partitions
+
+
+def score(node: MapNode, partition: int) -> float:
+    """How much `node` wants `partition`: -weight / ln(u), with u uniform in (0, 1) and fixed for the pair."""
+    uniform = (_hash(f"{partition}/{node.name}".encode()) + 0.5) / _HASH_RANGE
+    return -node.weight / math.log(uniform) if uniform < 1.0 else math.inf
+
+
+def owners(
+    nodes: Iterable[MapNode], partition: int, copies: int, spread: Literal["zone", "node"] = "zone"
+) -> tuple[MapNode, ...]:
+    """The `copies` nodes that own `partition`, best first, or all nodes where there are fewer.
+
+    With `spread="zone"` no zone gets its second copy before every zone has its first, and so on. Nodes whose zone is
+    unknown share one zone.
+    """
+    ranked = sorted(nodes, key=lambda node: (-score(node, partition), node.name))
+    if spread == "node":
+        return tuple(ranked[:copies])
+    taken: Counter[str] = Counter()
+    rounds: list[tuple[int, MapNode]] = []
+    for node in ranked:
+        rounds.append((taken[node.zone], node))
+        taken[node.zone] += 1
+    return tuple(node for _, node in sorted(rounds, key=lambda entry: entry[0])[:copies])

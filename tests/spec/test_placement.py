@@ -1,0 +1,68 @@
+"""Properties of placement: stable, fair by weight, spread over zones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moln_spec.cloudmap import MapNode
+from moln_spec.placement import owners, partition_of
+
+
+def a_node(number: int, zone: str = "", weight: float = 1.0) -> MapNode:
+    """A node of a pool."""
+    return MapNode(name=f"n-{number}", number=number, address=f"n-{number}:9001", pool="p", zone=zone, weight=weight)
+
+
+nodes_of_zones = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 10)), min_size=1, max_size=9).map(
+    lambda given: [a_node(number, zone, weight) for number, (zone, weight) in enumerate(given)]
+)
+
+
+@given(nodes_of_zones, st.integers(0, 511), st.integers(1, 5), st.sampled_from(["zone", "node"]))
+def test_owners_are_distinct_and_as_many_as_there_can_be(
+    nodes: list[MapNode], partition: int, copies: int, spread: str
+) -> None:
+    """No node owns a partition twice, and the order in which nodes are listed does not matter."""
+    found = owners(nodes, partition, copies, spread)  # type: ignore[arg-type]
+    assert len({node.name for node in found}) == len(found) == min(copies, len(nodes))
+    assert found == owners(reversed(nodes), partition, copies, spread)  # type: ignore[arg-type]
+
+
+@given(nodes_of_zones, st.integers(0, 511), st.integers(1, 5))
+def test_no_zone_is_given_more_than_its_turn(nodes: list[MapNode], partition: int, copies: int) -> None:
+    """A zone has two copies more than another only if the other has no node left."""
+    found = Counter(node.zone for node in owners(nodes, partition, copies))
+    sizes = Counter(node.zone for node in nodes)
+    for zone in sizes:
+        for other in sizes:
+            assert found[zone] <= found[other] + 1 or found[other] == sizes[other]
+
+
+@given(nodes_of_zones, st.integers(0, 511), st.integers(1, 5), st.sampled_from(["zone", "node"]), st.data())
+def test_a_node_that_comes_takes_at_most_one_place(
+    nodes: list[MapNode], partition: int, copies: int, spread: str, data: st.DataObject
+) -> None:
+    """A new node moves only what it takes itself: at most one owner of a partition changes, and to the new node."""
+    gone = data.draw(st.sampled_from(nodes))
+    rest = [node for node in nodes if node is not gone]
+    before = {node.name for node in owners(rest, partition, copies, spread)}  # type: ignore[arg-type]
+    after = {node.name for node in owners(nodes, partition, copies, spread)}  # type: ignore[arg-type]
+    assert after - before <= {gone.name}
+    assert len(before - after) <= 1
+
+
+def test_weight_decides_the_share() -> None:
+    """A node of weight 3 beside one of weight 1 owns three quarters of many partitions."""
+    nodes = [a_node(0, weight=3), a_node(1)]
+    shares = Counter(owners(nodes, partition, 1)[0].name for partition in range(8192))
+    assert 0.73 < shares["n-0"] / 8192 < 0.77
+
+
+def test_placement_never_changes_between_releases() -> None:
+    """Fixed answers: a change here would send every running cloud looking for its data elsewhere."""
+    nodes = [a_node(number, zone="abc"[number % 3]) for number in range(6)]
+    assert [partition_of("photos", key, 512) for key in ("", "a", "ö/é", "a\nb")] == [193, 19, 235, 470]
+    assert [node.name for node in owners(nodes, 7, 4)] == ["n-4", "n-5", "n-3", "n-2"]
