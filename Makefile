@@ -13,7 +13,7 @@ help: ## list the commands
 
 .PHONY: demo
 demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in and out
-	$(RUN) python scripts/demo.py --cluster $(CLUSTER)
+	$(RUN) python demo/run.py --cluster $(CLUSTER)
 
 .PHONY: test
 test: check lab-up ## everything: what CI runs
@@ -27,7 +27,7 @@ check: lint unit ## lint, types, layers, unit tests; before each commit
 lint: ## ruff, mypy --strict, import layers, generated files
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy spec operator node cli lab scripts bench tests
+	$(RUN) mypy spec operator node cli lab bench demo tests
 	$(RUN) lint-imports
 	$(RUN) python -m moln_spec.crds --check
 
