@@ -94,7 +94,7 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
         nodes=None,
         storageClasses=[{"name": "A", "default": True}, {"name": "B", "pools": ["slow"]}, {"name": "C"}],
     )
-    # One node per cloud is this release's bound, so the function is held against one pool that keeps two of the classes.
+    # One node per cloud is the bound of this release, so one pool stands for both sides.
     with pytest.raises(UnusableCloudError, match="no pool keeps storage class C"):
         make_map(cloud, [a_pool("slow", storageClasses=["A", "B"])], [], [SEAT], None)
     drawn = make_map(cloud, [a_pool("slow")], [], [SEAT], None)

@@ -185,7 +185,7 @@ class NodeCount(Document):
     desired: int = Field(0, description="Nodes that the spec asks for.")
     current: int = Field(0, description="Pods that exist.")
     ready: int = Field(0, description="Nodes that answer and say that they are ready.")
-    text: str = Field("", description="`ready/desired`, for the table.")
+    summary: str = Field("", description="`ready/desired`, for the table.")
 
 
 class MapStatus(Document):
