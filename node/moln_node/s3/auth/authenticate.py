@@ -1,0 +1,281 @@
+"""Who signed a request: SigV4 in the Authorization header or in the query, or nobody.
+
+Called once a request by `moln_node.s3.app`, before anything is read from the store or the body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from moln_node.s3 import xml
+from moln_node.s3.auth import sigv4
+from moln_node.s3.auth.keyring import ANONYMOUS, Identity, Key, Keyring
+from moln_node.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import CIMultiDictProxy
+
+    from moln_node.s3.settings import Settings
+    from moln_node.s3.target import Target
+
+WEEK = 7 * 24 * 3600
+_PRESIGNED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
+              "X-Amz-Expires")  # fmt: skip
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSigning:
+    """What continues from the request's signature into its chunks."""
+
+    signing_key: bytes
+    amz_date: str
+    scope: str
+    seed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The outcome: who calls, and what the body was declared to be (a SHA-256, UNSIGNED-PAYLOAD, or STREAMING-...)."""
+
+    identity: Identity
+    content_sha256: str
+    chunks: ChunkSigning | None = None
+    presigned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a request says of its own signature, however it says it."""
+
+    scope: sigv4.Scope
+    signed_headers: tuple[str, ...]
+    signature: str
+
+
+def authenticate(
+    method: str, target: Target, headers: CIMultiDictProxy[str], host: str, keyring: Keyring, settings: Settings
+) -> Authentication:
+    """Check the signature of a request; S3Error with AWS's code when it is not right, anonymous when there is none."""
+    authorization = headers.get("Authorization")
+    query = target.query
+    in_query = "X-Amz-Algorithm" in query or "X-Amz-Signature" in query or "X-Amz-Credential" in query
+    if authorization is None and not in_query:
+        if "AWSAccessKeyId" in query and "Signature" in query:
+            raise _version_2()
+        return Authentication(ANONYMOUS, headers.get("x-amz-content-sha256", _UNSIGNED))
+    if authorization is not None and in_query:
+        raise S3Error("InvalidArgument", "Only one auth mechanism allowed: the Authorization header or the query.")
+    if authorization is None:
+        return _from_query(method, target, headers, host, keyring, settings)
+    return _from_header(authorization, method, target, headers, host, keyring, settings)
+
+
+def _version_2() -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+    )
+
+
+def _from_header(
+    authorization: str,
+    method: str,
+    target: Target,
+    headers: CIMultiDictProxy[str],
+    host: str,
+    keyring: Keyring,
+    settings: Settings,
+) -> Authentication:
+    claim = _read_header(authorization)
+    moment, amz_date = _header_date(headers)
+    if amz_date[:8] != claim.scope.date:
+        raise S3Error("AuthorizationHeaderMalformed", "The date in the credential is not the date of the request.")
+    now = settings.now()
+    key = _find(keyring, claim.scope.access_key, now)
+    if abs(moment.timestamp() - now) > settings.max_skew:
+        raise S3Error(
+            "RequestTimeTooSkewed",
+            RequestTime=amz_date,
+            ServerTime=xml.iso_time(int(now * 1000)),
+            MaxAllowedSkewMilliseconds=settings.max_skew * 1000,
+        )
+    content_sha256 = headers.get("x-amz-content-sha256")
+    if content_sha256 is None:
+        raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+    signing_key = _check(claim, amz_date, content_sha256, key, method, target, headers, host, keyring)
+    chunks = None
+    if content_sha256.startswith("STREAMING-AWS4"):
+        chunks = ChunkSigning(signing_key, amz_date, str(claim.scope), claim.signature)
+    return Authentication(key.identity, content_sha256, chunks)
+
+
+def _read_header(authorization: str) -> _Claim:
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm == "AWS":
+        raise _version_2()
+    if algorithm != sigv4.ALGORITHM:
+        raise S3Error("InvalidArgument", "Unsupported Authorization Type: sign with AWS4-HMAC-SHA256.")
+    fields = dict([piece.strip().partition("=")[::2] for piece in rest.split(",")])
+    missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
+    if missing:
+        raise S3Error(
+            "AuthorizationHeaderMalformed",
+            f"The authorization header is malformed; the authorization header requires {', '.join(missing)}.",
+        )
+    try:
+        scope = sigv4.parse_credential(fields["Credential"])
+    except ValueError as error:
+        raise S3Error(
+            "AuthorizationHeaderMalformed",
+            f"The authorization header is malformed; the Credential is mal-formed; {error}.",
+        ) from None
+    return _Claim(scope, tuple(fields["SignedHeaders"].lower().split(";")), fields["Signature"])
+
+
+def _header_date(headers: CIMultiDictProxy[str]) -> tuple[datetime, str]:
+    """When the request was signed, and that moment in the form that the signature has it."""
+    text = headers.get("x-amz-date")
+    if text is None:
+        text = headers.get("Date", "")
+        moment = sigv4.parse_date(text) or _http_date(text)
+    else:
+        moment = sigv4.parse_date(text)
+    if moment is None:
+        raise S3Error(
+            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header, as in 20260131T120000Z."
+        )
+    return moment, moment.strftime("%Y%m%dT%H%M%SZ")
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _find(keyring: Keyring, access_key: str, now: float) -> Key:
+    key = keyring.find(access_key, now)
+    if key is None:
+        raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=access_key)
+    return key
+
+
+def _from_query(
+    method: str,
+    target: Target,
+    headers: CIMultiDictProxy[str],
+    host: str,
+    keyring: Keyring,
+    settings: Settings,
+) -> Authentication:
+    query = target.query
+    claim, moment, seconds = _read_query(query)
+    now = settings.now()
+    key = _find(keyring, claim.scope.access_key, now)
+    signed_at = moment.timestamp()
+    if signed_at - now > settings.max_skew:
+        raise S3Error("AccessDenied", "Request is not valid yet: its X-Amz-Date is in the future.")
+    if now > signed_at + seconds:
+        raise S3Error(
+            "AccessDenied",
+            "Request has expired",
+            Expires=xml.iso_time(int(signed_at + seconds) * 1000),
+            ServerTime=xml.iso_time(int(now * 1000)),
+        )
+    content_sha256 = query.get("X-Amz-Content-Sha256") or headers.get("x-amz-content-sha256") or _UNSIGNED
+    signing_key = _check(claim, query["X-Amz-Date"], content_sha256, key, method, target, headers, host, keyring)
+    chunks = None
+    if content_sha256.startswith("STREAMING-AWS4"):
+        chunks = ChunkSigning(signing_key, query["X-Amz-Date"], str(claim.scope), claim.signature)
+    return Authentication(key.identity, content_sha256, chunks, presigned=True)
+
+
+def _read_query(query: Mapping[str, str]) -> tuple[_Claim, datetime, int]:
+    """The claim of a presigned URL, when it was signed, and for how many seconds."""
+    code = "AuthorizationQueryParametersError"
+    if not all(query.get(name) for name in _PRESIGNED):
+        raise S3Error(code, f"Query-string authentication version 4 requires the parameters {', '.join(_PRESIGNED)}.")
+    if query["X-Amz-Algorithm"] != sigv4.ALGORITHM:
+        raise S3Error(code, f'X-Amz-Algorithm only supports "{sigv4.ALGORITHM}"')
+    try:
+        scope = sigv4.parse_credential(query["X-Amz-Credential"])
+    except ValueError as error:
+        raise S3Error(code, f"Error parsing the X-Amz-Credential parameter; {error}.") from None
+    moment = sigv4.parse_date(query["X-Amz-Date"])
+    if moment is None:
+        raise S3Error(code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+    if query["X-Amz-Date"][:8] != scope.date:
+        raise S3Error(code, "Invalid credential date: it is not the date of X-Amz-Date.")
+    text = query["X-Amz-Expires"]
+    if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 20):
+        raise S3Error(code, "X-Amz-Expires should be a number")
+    seconds = int(text)
+    if not 1 <= seconds <= WEEK:
+        # 403 as clients know it from servers that take such a URL for one that has expired
+        raise S3Error(code, f"X-Amz-Expires must be between 1 and {WEEK} seconds", status=403)
+    return (
+        _Claim(scope, tuple(query["X-Amz-SignedHeaders"].lower().split(";")), query["X-Amz-Signature"]),
+        moment,
+        seconds,
+    )
+
+
+def _check(
+    claim: _Claim,
+    amz_date: str,
+    content_sha256: str,
+    key: Key,
+    method: str,
+    target: Target,
+    headers: CIMultiDictProxy[str],
+    host: str,
+    keyring: Keyring,
+) -> bytes:
+    """Compute the signature again and compare; the signing key when they are the same."""
+    _all_signed(claim.signed_headers, headers)
+    signing_key = keyring.signing_key(key, claim.scope.date, claim.scope.region, claim.scope.service)
+    tail = (
+        f"{sigv4.canonical_query(target.pairs)}\n"
+        f"{sigv4.canonical_headers(headers, claim.signed_headers, {'host': host})}\n"
+        f"{';'.join(claim.signed_headers)}\n"
+        f"{content_sha256}"
+    )
+    canonical = sigv4.canonical_path(target.path)
+    # Some clients sign the path as they send it (with %2F, say) instead of in S3's own encoding: both name this key.
+    for path in (canonical,) if canonical == target.path else (canonical, target.path):
+        request = f"{method}\n{path}\n{tail}"
+        text = sigv4.string_to_sign(amz_date, claim.scope, request)
+        if sigv4.equal(sigv4.sign(signing_key, text), claim.signature):
+            return signing_key
+    raise S3Error(
+        "SignatureDoesNotMatch",
+        AWSAccessKeyId=claim.scope.access_key,
+        StringToSign=text,
+        SignatureProvided=claim.signature,
+        CanonicalRequest=request,
+    )
+
+
+def _all_signed(signed: tuple[str, ...], headers: CIMultiDictProxy[str]) -> None:
+    """Refuse a request with a header that S3 obeys and that the signer never saw."""
+    if "host" not in signed:
+        raise S3Error("SignatureDoesNotMatch", "The host header must be signed.")
+    unsigned = [
+        name
+        for name in map(str.lower, headers)
+        if name.startswith("x-amz-") and name not in signed and name != "x-amz-content-sha256"
+    ]
+    if unsigned:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned=", ".join(sorted(unsigned)),
+        )

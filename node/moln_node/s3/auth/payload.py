@@ -1,0 +1,249 @@
+"""The body of a request as the client meant it: unframed, and checked to be what was signed and declared.
+
+Blocks pass on while they are being checked; a body that turns out wrong raises S3Error at the latest after its last
+byte, so whoever writes must make nothing visible before the iterator has ended. Memory is bounded by `BLOCK`, whatever
+the size; reading stops when the consumer does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+from moln_node.s3.auth import sigv4
+from moln_node.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import StreamReader
+
+    from moln_node.s3.auth.authenticate import ChunkSigning
+
+BLOCK = 512 * 1024
+_THREAD_FROM = 64 * 1024  # hashing less than this costs less than handing it to a thread
+_MAX_LINE = 8192
+_MAX_TRAILERS = 16 * 1024
+_MIN_CHUNK = 8192
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+class Source:
+    """The socket's bytes: lines and blocks, with a time-out (`idle` seconds) on every wait.
+
+    `invite` is called before the first wait: there a client that expects `100 Continue` gets it.
+    """
+
+    def __init__(self, reader: StreamReader, idle: float, invite: Callable[[], None]) -> None:
+        self._reader = reader
+        self._idle = idle
+        self._invite = invite
+        self._held = b""  # read from the socket; taken up to `_taken`, so that small chunks cost no copies of the rest
+        self._taken = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes are held that nobody has taken."""
+        return self._taken < len(self._held)
+
+    async def _more(self) -> bytes:
+        """Whatever has come, at least a byte; nothing at the end."""
+        self._invite()
+        if self._reader.is_eof():
+            return self._reader.read_nowait()
+        try:
+            async with asyncio.timeout(self._idle):
+                return await self._reader.readany()
+        except TimeoutError:
+            raise S3Error("RequestTimeout") from None
+
+    def _take(self, most: int) -> bytes:
+        start = self._taken
+        self._taken = min(start + most, len(self._held))
+        return self._held if start == 0 and self._taken == len(self._held) else self._held[start : self._taken]
+
+    async def block(self, most: int) -> bytes:
+        """Up to `most` bytes: less only at the end of the body."""
+        piece = self._take(most)
+        pieces, length = [piece], len(piece)
+        while length < most:
+            self._held, self._taken = await self._more(), 0
+            piece = self._take(most - length)
+            if not piece:
+                break
+            pieces.append(piece)
+            length += len(piece)
+        return b"".join(pieces) if len(pieces) > 1 else piece
+
+    async def line(self) -> bytes:
+        """The bytes before the next CRLF; S3Error if the body ends first or the line is too long."""
+        while (end := self._held.find(b"\r\n", self._taken)) < 0:
+            if len(self._held) - self._taken > _MAX_LINE:
+                raise S3Error("InvalidRequest", "A line of the chunked body is longer than 8 KiB.")
+            piece = await self._more()
+            if not piece:
+                raise S3Error("IncompleteBody", "The chunked body ended within its framing.")
+            self._held, self._taken = self._held[self._taken :] + piece, 0
+        line = self._held[self._taken : end]
+        self._taken = end + 2
+        return line
+
+
+async def _update(digest: hashlib._Hash, block: bytes) -> None:
+    if len(block) < _THREAD_FROM:
+        digest.update(block)
+    else:
+        await asyncio.to_thread(digest.update, block)
+
+
+async def plain(source: Source, size: int | None, sha256: str | None) -> AsyncIterator[bytes]:
+    """A body without framing: `size` bytes, with this SHA-256 where one was signed."""
+    digest = hashlib.sha256() if sha256 is not None else None
+    length = 0
+    while block := await source.block(BLOCK):
+        length += len(block)
+        if digest is not None:
+            await _update(digest, block)
+        yield block
+    if size is not None and length != size:
+        raise S3Error("IncompleteBody", f"The body has {length} bytes; Content-Length declared {size}.")
+    if digest is not None and not sigv4.equal(digest.hexdigest(), sha256 or ""):
+        raise S3Error(
+            "XAmzContentSHA256Mismatch",
+            ClientComputedContentSHA256=sha256 or "",
+            S3ComputedContentSHA256=digest.hexdigest(),
+        )
+
+
+class Chunked:
+    """A body in aws-chunked framing: chunks signed one after the other or not at all, perhaps with trailers."""
+
+    def __init__(
+        self, source: Source, size: int, signing: ChunkSigning | None, announced: frozenset[str] | None
+    ) -> None:
+        self._source = source
+        self._size = size
+        self._signing = signing
+        self._previous = signing.seed if signing else ""
+        self._announced = announced
+        self.trailers: dict[str, str] = {}
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The decoded bytes in blocks of about `BLOCK`; `trailers` is filled when it has ended."""
+        held: list[bytes] = []
+        size = 0
+        async for block in self._decoded():
+            held.append(block)
+            size += len(block)
+            if size >= BLOCK:
+                yield b"".join(held)
+                held, size = [], 0
+        if held:
+            yield b"".join(held)
+
+    async def _decoded(self) -> AsyncIterator[bytes]:
+        """The bytes of chunk after chunk, each chunk checked at its end, everything checked at the end of the body."""
+        length = 0
+        size = _MIN_CHUNK
+        while size:
+            before = size
+            size, signature = _chunk_header(await self._source.line(), signed=self._signing is not None)
+            if size and before < _MIN_CHUNK and self._signing is not None:
+                raise S3Error("InvalidChunkSizeError")
+            length += size
+            if length > self._size:
+                raise S3Error("IncompleteBody", f"The chunks exceed the {self._size} bytes that were declared.")
+            digest = hashlib.sha256()
+            async for block in self._chunk(size):
+                if self._signing is not None:
+                    await _update(digest, block)
+                yield block
+            self._verify(digest.hexdigest(), signature)
+        if length != self._size:
+            raise S3Error("IncompleteBody", f"The chunks hold {length} bytes; {self._size} were declared.")
+        await self._finish()
+
+    async def _chunk(self, size: int) -> AsyncIterator[bytes]:
+        left = size
+        while left:
+            block = await self._source.block(min(left, BLOCK))
+            if not block:
+                raise S3Error("IncompleteBody", "The chunked body ended within a chunk.")
+            left -= len(block)
+            yield block
+        if size and await self._source.block(2) != b"\r\n":
+            raise S3Error("InvalidRequest", "A chunk is not followed by CRLF: its size is wrong.")
+
+    def _verify(self, digest: str, signature: str) -> None:
+        if self._signing is None:
+            return
+        signing = self._signing
+        text = (
+            f"AWS4-HMAC-SHA256-PAYLOAD\n{signing.amz_date}\n{signing.scope}\n{self._previous}\n"
+            f"{sigv4.EMPTY_SHA256}\n{digest}"
+        )
+        self._previous = self._match(text, signature)
+
+    def _match(self, text: str, signature: str) -> str:
+        ours = sigv4.sign(self._signing.signing_key, text) if self._signing else ""
+        if not hmac.compare_digest(ours.encode(), signature.encode("utf-8", "replace")):
+            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match.")
+        return ours
+
+    async def _finish(self) -> None:
+        """Read what follows the last chunk: trailers if they were announced, and nothing more."""
+        if self._announced is None:
+            rest = await self._source.block(3)
+            if rest not in (b"", b"\r\n"):
+                raise S3Error("MalformedTrailerError", "Something follows the last chunk, unannounced.")
+            return
+        signed = bytearray()
+        signature = ""
+        total = 0
+        while line := await self._trailer_line():
+            total += len(line)
+            if total > _MAX_TRAILERS:
+                raise S3Error("MalformedTrailerError", "The trailers are longer than 16 KiB.")
+            name, colon, value = line.decode("utf-8", "replace").partition(":")
+            name, value = name.strip().lower(), value.strip()
+            if not colon:
+                raise S3Error("MalformedTrailerError")
+            if name == "x-amz-trailer-signature":
+                signature = value
+                continue
+            if name not in self._announced:
+                raise S3Error("MalformedTrailerError", f"The trailer {name} was not announced in x-amz-trailer.")
+            signed += f"{name}:{value}\n".encode()
+            self.trailers[name] = value
+        if missing := self._announced - self.trailers.keys():
+            raise S3Error("MalformedTrailerError", f"The body ended without the trailer {', '.join(sorted(missing))}.")
+        if self._signing is not None:
+            signing = self._signing
+            self._match(
+                f"AWS4-HMAC-SHA256-TRAILER\n{signing.amz_date}\n{signing.scope}\n{self._previous}\n"
+                f"{hashlib.sha256(signed).hexdigest()}",
+                signature,
+            )
+
+    async def _trailer_line(self) -> bytes:
+        """The next line; nothing for the empty one that ends the trailers, which some clients leave out."""
+        try:
+            return (await self._source.line()).strip()
+        except S3Error as error:
+            if error.code == "IncompleteBody" and not self._source.pending:
+                return b""
+            raise
+
+
+def _chunk_header(line: bytes, *, signed: bool) -> tuple[int, str]:
+    """Size and signature of a chunk from the line before it."""
+    text = line.decode("latin-1")
+    size, _, extension = text.partition(";")
+    if not size or len(size) > 16 or not set(size) <= _HEX:
+        raise S3Error("InvalidRequest", "The size of a chunk is not a hexadecimal number.")
+    name, _, signature = extension.strip().partition("=")
+    if signed and (name != "chunk-signature" or not signature):
+        raise S3Error("SignatureDoesNotMatch", "A chunk came without its chunk-signature.")
+    return int(size, 16), signature

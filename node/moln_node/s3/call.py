@@ -1,0 +1,196 @@
+"""One request, once it is understood: what every handler gets.
+
+Made by `moln_node.s3.app` after routing, authentication and authorisation; a handler reads from it, calls
+`call.objects`, and returns a response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from moln_node.s3 import xml
+from moln_node.s3.access import authorise
+from moln_node.s3.auth.payload import Chunked, Source, plain
+from moln_node.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from xml.etree.ElementTree import Element
+
+    from aiohttp import web
+    from multidict import CIMultiDictProxy
+
+    from moln_node.cluster.objects import Objects
+    from moln_node.s3.auth.authenticate import Authentication
+    from moln_node.s3.auth.keyring import Identity, Keyring
+    from moln_node.s3.operation import Operation
+    from moln_node.s3.settings import Settings
+    from moln_node.s3.target import Target
+    from moln_node.store.model import Bucket
+
+_STREAMING = {
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD": (True, False),
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": (True, True),
+    "STREAMING-UNSIGNED-PAYLOAD-TRAILER": (False, True),
+}  # value of x-amz-content-sha256: (are the chunks signed, are there trailers)
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+class Expectation:
+    """A client's `Expect: 100-continue`: it sends its body only when told, which is when somebody reads it."""
+
+    __slots__ = ("_request", "unmet")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self.unmet = request.body_exists and request.headers.get("Expect", "").lower() == "100-continue"
+
+    def meet(self) -> None:
+        """Tell a client that waits for it to send its body."""
+        if self.unmet:
+            self.unmet = False
+            if self._request.transport is not None:
+                self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request with its names taken apart. `headers` are the request's; query names and values are decoded."""
+
+    request: web.BaseRequest
+    target: Target
+    operation: Operation
+    authentication: Authentication
+    objects: Objects
+    keyring: Keyring
+    settings: Settings
+    request_id: str
+    host_id: str
+    secure: bool
+    remote: str
+    expectation: Expectation
+    found: Bucket | None = None
+    _chunked: Chunked | None = field(default=None, repr=False)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name; empty on the service itself."""
+        return self.target.bucket
+
+    @property
+    def key(self) -> str:
+        """The object's key; empty on a bucket."""
+        return self.target.key
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The decoded query; the first value where a name comes twice."""
+        return self.target.query
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The request's headers."""
+        return self.request.headers
+
+    @property
+    def identity(self) -> Identity:
+        """Who calls."""
+        return self.authentication.identity
+
+    @property
+    def bucket_record(self) -> Bucket:
+        """The bucket as authorisation read it at the start of this request (not on CreateBucket and ListBuckets)."""
+        if self.found is None:
+            raise S3Error("NoSuchBucket", BucketName=self.bucket)
+        return self.found
+
+    async def authorise(
+        self,
+        action: str,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Bucket:
+        """May the caller also do this (`s3:GetObject` on a copy's source, `s3:DeleteObject` on each of many)?
+
+        Returns the bucket concerned; raises S3Error AccessDenied, or what the store says of the bucket.
+        """
+        known = self.found if self.found is not None and self.found.name == bucket else None
+        return await authorise(self, action, bucket, key, version_id=version_id, known=known, tags=tags)
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes `body()` will yield, as the client declared it; None if it did not (answer 411)."""
+        if self.authentication.content_sha256 in _STREAMING:
+            return self._number("x-amz-decoded-content-length")
+        return self._number("Content-Length")
+
+    def _number(self, header: str) -> int | None:
+        text = self.headers.get(header)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise S3Error("InvalidArgument", f"The header {header} must be a number.")
+        return int(text)
+
+    @property
+    def trailers(self) -> Mapping[str, str]:
+        """The trailers of the body (x-amz-checksum-..., lower case); complete once `body()` has ended."""
+        return self._chunked.trailers if self._chunked else {}
+
+    @property
+    def announced_trailers(self) -> frozenset[str]:
+        """Which trailers the client said would come (lower case)."""
+        text = self.headers.get("x-amz-trailer", "")
+        return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
+
+    def body(self) -> AsyncIterator[bytes]:
+        """The payload, unframed, in blocks of up to 512 KiB; to be taken once.
+
+        S3Error, at the latest after the last block, if it isn't what was signed and declared: nothing may become
+        visible before the iterator has ended.
+        """
+        source = Source(self.request.content, self.settings.body_idle, self.expectation.meet)
+        declared = self.authentication.content_sha256
+        if declared not in _STREAMING:
+            signed = None if declared == "UNSIGNED-PAYLOAD" else declared
+            if signed is not None and (len(signed) != 64 or not set(signed) <= _HEX):
+                raise S3Error(
+                    "InvalidArgument",
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING form that is supported "
+                    f"({', '.join(_STREAMING)}), or a valid sha256 value.",
+                )
+            return plain(source, self.size, signed.lower() if signed else None)
+        size = self.size
+        if size is None:
+            raise S3Error("MissingContentLength", "You must provide the x-amz-decoded-content-length header.")
+        signs, trails = _STREAMING[declared]
+        signing = self.authentication.chunks if signs else None
+        if signs and signing is None:
+            raise S3Error("AccessDenied", "A body of signed chunks needs a signed request.")
+        self._chunked = Chunked(source, size, signing, self.announced_trailers if trails else None)
+        return self._chunked.stream()
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """The whole body where it is a document; MaxMessageLengthExceeded beyond `limit` bytes."""
+        most = self.settings.max_document if limit is None else limit
+        pieces, length = [], 0
+        async for block in self.body():
+            length += len(block)
+            if length > most:
+                raise S3Error("MaxMessageLengthExceeded", f"The document is longer than {most} bytes.")
+            pieces.append(block)
+        return b"".join(pieces)
+
+    async def read_xml(self, limit: int | None = None) -> Element:
+        """The root of the body's XML, tags without namespaces; MalformedXML, MissingRequestBodyError."""
+        data = await self.read(limit)
+        if not data.strip():
+            raise S3Error("MissingRequestBodyError")
+        try:
+            return xml.parse(data)
+        except ValueError:
+            raise S3Error("MalformedXML") from None

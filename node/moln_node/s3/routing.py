@@ -1,0 +1,124 @@
+"""Every operation of S3 in one table: method and sub-resource -> operation. What has no handler answers 501.
+
+Read by `moln_node.s3.app`. To add an operation, put its handler into its row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moln_node.s3.errors import S3Error
+from moln_node.s3.operation import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import CIMultiDictProxy
+
+    from moln_node.s3.target import Target
+
+    Table = Mapping[tuple[str, str], Operation]
+
+SERVICE: Table = {
+    ("GET", ""): Operation("ListBuckets", "s3:ListAllMyBuckets"),
+}
+
+BUCKET: Table = {
+    ("PUT", ""): Operation("CreateBucket", "s3:CreateBucket"),
+    ("HEAD", ""): Operation("HeadBucket", "s3:ListBucket"),
+    ("DELETE", ""): Operation("DeleteBucket", "s3:DeleteBucket"),
+    ("GET", ""): Operation("ListObjects", "s3:ListBucket"),
+    ("GET", "list-type"): Operation("ListObjectsV2", "s3:ListBucket"),
+    ("GET", "versions"): Operation("ListObjectVersions", "s3:ListBucketVersions"),
+    ("GET", "uploads"): Operation("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
+    ("POST", "delete"): Operation("DeleteObjects", "s3:DeleteObject", checked=False),
+    ("POST", ""): Operation("PostObject", "s3:PutObject", checked=False),
+    ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation"),
+    ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning"),
+    ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning"),
+    ("GET", "lifecycle"): Operation("GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
+    ("PUT", "lifecycle"): Operation("PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
+    ("DELETE", "lifecycle"): Operation("DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"),
+    ("GET", "policy"): Operation("GetBucketPolicy", "s3:GetBucketPolicy"),
+    ("PUT", "policy"): Operation("PutBucketPolicy", "s3:PutBucketPolicy"),
+    ("DELETE", "policy"): Operation("DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
+    ("GET", "policyStatus"): Operation("GetBucketPolicyStatus", "s3:GetBucketPolicyStatus"),
+    ("GET", "cors"): Operation("GetBucketCors", "s3:GetBucketCORS"),
+    ("PUT", "cors"): Operation("PutBucketCors", "s3:PutBucketCORS"),
+    ("DELETE", "cors"): Operation("DeleteBucketCors", "s3:PutBucketCORS"),
+    ("GET", "acl"): Operation("GetBucketAcl", "s3:GetBucketAcl"),
+    ("PUT", "acl"): Operation("PutBucketAcl", "s3:PutBucketAcl"),
+    ("GET", "tagging"): Operation("GetBucketTagging", "s3:GetBucketTagging"),
+    ("PUT", "tagging"): Operation("PutBucketTagging", "s3:PutBucketTagging"),
+    ("DELETE", "tagging"): Operation("DeleteBucketTagging", "s3:PutBucketTagging"),
+    ("GET", "ownershipControls"): Operation("GetBucketOwnershipControls", "s3:GetBucketOwnershipControls"),
+    ("PUT", "ownershipControls"): Operation("PutBucketOwnershipControls", "s3:PutBucketOwnershipControls"),
+    ("DELETE", "ownershipControls"): Operation("DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls"),
+    ("GET", "publicAccessBlock"): Operation("GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock"),
+    ("PUT", "publicAccessBlock"): Operation("PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
+    ("DELETE", "publicAccessBlock"): Operation("DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
+    ("GET", "quota"): Operation("GetBucketQuota", "s3:GetBucketQuota"),
+    ("PUT", "quota"): Operation("PutBucketQuota", "s3:PutBucketQuota"),
+    ("DELETE", "quota"): Operation("DeleteBucketQuota", "s3:PutBucketQuota"),
+}
+
+OBJECT: Table = {
+    ("GET", ""): Operation("GetObject", "s3:GetObject", version_action="s3:GetObjectVersion"),
+    ("HEAD", ""): Operation("HeadObject", "s3:GetObject", version_action="s3:GetObjectVersion"),
+    ("PUT", ""): Operation("PutObject", "s3:PutObject"),
+    ("PUT", "copy"): Operation("CopyObject", "s3:PutObject"),
+    ("DELETE", ""): Operation("DeleteObject", "s3:DeleteObject", version_action="s3:DeleteObjectVersion"),
+    ("POST", "uploads"): Operation("CreateMultipartUpload", "s3:PutObject"),
+    ("PUT", "uploadId"): Operation("UploadPart", "s3:PutObject"),
+    ("PUT", "uploadId-copy"): Operation("UploadPartCopy", "s3:PutObject"),
+    ("POST", "uploadId"): Operation("CompleteMultipartUpload", "s3:PutObject"),
+    ("DELETE", "uploadId"): Operation("AbortMultipartUpload", "s3:AbortMultipartUpload"),
+    ("GET", "uploadId"): Operation("ListParts", "s3:ListMultipartUploadParts"),
+    ("GET", "attributes"): Operation("GetObjectAttributes", "s3:GetObject", version_action="s3:GetObjectVersion"),
+    ("GET", "tagging"): Operation(
+        "GetObjectTagging", "s3:GetObjectTagging", version_action="s3:GetObjectVersionTagging"
+    ),
+    ("PUT", "tagging"): Operation(
+        "PutObjectTagging", "s3:PutObjectTagging", version_action="s3:PutObjectVersionTagging"
+    ),
+    ("DELETE", "tagging"): Operation(
+        "DeleteObjectTagging", "s3:DeleteObjectTagging", version_action="s3:DeleteObjectVersionTagging"
+    ),
+    ("GET", "acl"): Operation("GetObjectAcl", "s3:GetObjectAcl", version_action="s3:GetObjectVersionAcl"),
+    ("PUT", "acl"): Operation("PutObjectAcl", "s3:PutObjectAcl", version_action="s3:PutObjectVersionAcl"),
+}
+
+# Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
+_BUCKET_UNBUILT = (
+    "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging", "metadataConfiguration",
+    "metadataTable", "metrics", "notification", "object-lock", "replication", "requestPayment", "session", "website",
+)  # fmt: skip
+_OBJECT_UNBUILT = ("legal-hold", "renameObject", "restore", "retention", "select", "torrent", "encryption")
+
+_BUCKET_NAMES = frozenset(name for _, name in BUCKET if name) | frozenset(_BUCKET_UNBUILT)
+_OBJECT_NAMES = frozenset(name for _, name in OBJECT if name) | frozenset(_OBJECT_UNBUILT)
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
+
+
+def find(method: str, target: Target, headers: CIMultiDictProxy[str]) -> Operation:
+    """The operation that a request asks for; S3Error MethodNotAllowed or NotImplemented."""
+    if not target.bucket:
+        table, names = SERVICE, frozenset[str]()
+    elif not target.key:
+        table, names = BUCKET, _BUCKET_NAMES
+    else:
+        table, names = OBJECT, _OBJECT_NAMES
+    asked = [name for name in target.query if name in names] if target.query else []
+    if len(asked) > 1:
+        raise S3Error("InvalidArgument", f"Ask for one sub-resource at a time, not for {' and '.join(asked)}.")
+    sub = asked[0] if asked else ""
+    if method == "PUT" and table is OBJECT and sub in {"", "uploadId"} and "x-amz-copy-source" in headers:
+        sub = f"{sub}-copy" if sub else "copy"
+    operation = table.get((method, sub))
+    if operation is None:
+        if sub in _BUCKET_UNBUILT or sub in _OBJECT_UNBUILT:
+            raise S3Error("NotImplemented", f"The sub-resource {sub} is not implemented.")
+        if method not in _METHODS:
+            raise S3Error("MethodNotAllowed", f"The method {method} is not allowed.")
+        raise S3Error("MethodNotAllowed", Method=method, ResourceType=sub.upper() or "SERVICE")
+    return operation

@@ -1,0 +1,23 @@
+"""What an operator of the front may choose; frozen while it serves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names, limits and time-outs of the S3 front. Sizes are bytes, times are seconds."""
+
+    region: str = "us-east-1"
+    domains: tuple[str, ...] = ()  # under which `bucket.domain` is a virtual host
+    trust_forwarded: bool = False  # a proxy in front sets X-Forwarded-Host, -Proto and -For, and nobody else can
+    max_skew: int = 900  # between a signature's clock and ours
+    body_idle: float = 60.0  # without a byte of a body, the request is given up
+    max_document: int = 4 * 1024 * 1024  # XML and JSON bodies
+    now: Callable[[], float] = time.time
