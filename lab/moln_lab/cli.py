@@ -25,4 +25,5 @@ def _parser():
     verbs = parser.add_subparsers(required=True)
     up = verbs.add_parser("up"); up.add_argument("--nodes", type=int, default=3); up.set_defaults(run=lambda a: Lab(Settings.of(a.name, a.nodes)).up())
     down = verbs.add_parser("down"); down.set_defaults(run=lambda a: Lab(Settings.of(a.name)).down())
+    im = verbs.add_parser("images"); im.set_defaults(run=lambda a: print(Lab.existing(a.name).images()))
     return parser

@@ -21,6 +21,7 @@ from moln_lab.block import release_under
 from moln_lab.commands import run
 from moln_lab.errors import LabError
 from moln_lab.hosts import Machine
+from moln_lab.oci import Image
 from moln_lab.pki import Authority
 from moln_lab.processes import ProcessTable
 from moln_lab.progress import Progress, wait_for
@@ -110,6 +111,19 @@ class Lab:
             with self.progress.step("wait until the nodes are Ready", about=10):
                 wait_for(self._all_ready, "the nodes' becoming Ready", _READY_TIMEOUT, poll=0.5)
 
+    def images(self) -> str:
+        """Build the project's image as the code is now, give it to every node, and return its name with the content's tag.
+
+        Raises:
+            LabError: It could not be built, or a node refused it.
+        """
+        with self._locked():
+            image = images.Builder(self.settings.cache, self.progress).project()
+            names = [f"{images.PROJECT}:{tag}" for tag in ("dev", image.tag)]
+            with self.progress.step("load the image into the nodes", about=8), ThreadPoolExecutor() as pool:
+                list(pool.map(lambda node: containerd.load(node, image, names), self.topology.nodes))
+        return names[-1]
+
     def down(self) -> None:
         """Remove everything of the lab from this machine, except the cache.
 
@@ -148,7 +162,7 @@ class Lab:
         objects = {"apiVersion": "v1", "kind": "List", "items": addons.manifests(self.topology)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(objects).encode())
 
-    def _start_node(self, node: Node, pause: images.Built) -> None:
+    def _start_node(self, node: Node, pause: Image) -> None:
         machine = self.machine(node)
         machine.start_runtime()
 
@@ -160,7 +174,7 @@ class Lab:
             return False
 
         wait_for(answers, f"{node.name}'s containerd", _READY_TIMEOUT)
-        containerd.load(node, pause.image, [containerd.PAUSE_IMAGE])
+        containerd.load(node, pause, [containerd.PAUSE_IMAGE])
         machine.start_kubelet()
 
     def _all_ready(self) -> bool:

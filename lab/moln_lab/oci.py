@@ -56,6 +56,13 @@ class Image:
         """A tag that changes with the image's content."""
         return self.config.digest.removeprefix("sha256:")[:12]
 
+    def prune_layout(self) -> None:
+        """Delete what earlier images left in the layout."""
+        wanted = {self._path(blob) for blob in self.blobs}
+        for file in (self._layout / "blobs" / "sha256").iterdir():
+            if file not in wanted:
+                file.unlink()
+
     def write_archive(self, out: IO[bytes], names: Sequence[str], blobs: Iterable[Descriptor]) -> None:
         """Write an archive for `ctr images import` that holds some of the blobs and gives the image its names."""
         index = {

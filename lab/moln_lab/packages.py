@@ -15,6 +15,7 @@ _PACKAGE_OF = {
     "conntrack": "conntrack",
     "debootstrap": "debootstrap",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "mkfs.xfs": "xfsprogs",
     "nsenter": "util-linux",
 }
