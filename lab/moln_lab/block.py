@@ -7,26 +7,23 @@ that it is given.
 """
 
 import fcntl
-import os
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from moln_lab.commands import run
+from moln_lab.errors import LabError
+
 SMALLEST_XFS = 300 << 20
 """Bytes; mkfs.xfs refuses anything smaller."""
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
-_COMMAND_TIMEOUT = 60.0
 _RELEASE_TIMEOUT = 10.0
-_DELETED = " (deleted)"
 
-
-class BlockError(RuntimeError):
-    """A disk, a mount or a program that handles them refused; the message says which and what to do."""
+BlockError = LabError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +39,6 @@ class Mount:
     """Of this mount alone (ro, nosuid, ...), not of the file system."""
     fstype: str
     source: str
-
-
-def run(*argv: str | Path, timeout: float = _COMMAND_TIMEOUT) -> str:
-    """Run a program and return its output.
-
-    Raises:
-        BlockError: it is not installed, did not end within `timeout` seconds, or failed; with its last lines.
-    """
-    command = [str(word) for word in argv]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    except FileNotFoundError as error:
-        raise BlockError(f"{command[0]} is not installed (Debian: xfsprogs, util-linux)") from error
-    except subprocess.TimeoutExpired as error:
-        raise BlockError(f"{' '.join(command)}: did not end within {timeout:.0f} s") from error
-    if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
-        raise BlockError(f"{' '.join(command)}: exit code {done.returncode}: {' / '.join(last)}")
-    return done.stdout
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -93,12 +71,15 @@ def mounts() -> list[Mount]:
 
 
 def loop_devices() -> dict[str, Path]:
-    """The loop devices in use, by major:minor, each with its backing file (which may be deleted by now)."""
+    """The loop devices in use, by major:minor, each with its backing file.
+
+    A file that was deleted or replaced since is named by the kernel with " (deleted)" behind it, and so here.
+    """
     found = {}
     for device in Path("/sys/block").glob("loop*"):
         # A device that is let go while we look has no such files any more.
         with suppress(FileNotFoundError):
-            backing = (device / "loop/backing_file").read_text().rstrip("\n").removesuffix(_DELETED)
+            backing = (device / "loop/backing_file").read_text().rstrip("\n")
             found[(device / "dev").read_text().strip()] = Path(backing)
     return found
 
@@ -113,15 +94,15 @@ def make_xfs(image: Path, size: int) -> None:
     """Make a sparse file of `size` bytes with an empty XFS in it, in one step: after a crash it is whole or absent.
 
     Raises:
-        BlockError: `size` is less than XFS can be (300 MiB), or mkfs.xfs failed.
+        LabError: `size` is less than XFS can be (300 MiB), or mkfs.xfs failed.
     """
     if size < SMALLEST_XFS:
-        raise BlockError(f"{image}: {size} bytes is too small for XFS; ask for {SMALLEST_XFS} or more")
+        raise LabError(f"{image}: {size} bytes is too small for XFS; ask for {SMALLEST_XFS} or more")
     unfinished = image.with_name(image.name + ".new")
     unfinished.unlink(missing_ok=True)
     with unfinished.open("wb") as file:
         file.truncate(size)
-    run("mkfs.xfs", "-q", "-f", unfinished)
+    run(["mkfs.xfs", "-q", "-f", unfinished])
     unfinished.rename(image)
 
 
@@ -129,51 +110,34 @@ def mount_image(image: Path, target: Path) -> None:
     """Mount the file system in `image` at `target`; nothing happens when it is there already.
 
     mount(8) picks a free loop device and sets its autoclear flag, so the device goes when the last mount goes.
-    Discard makes freed space free again in the file below.
+    Discard makes freed space free again in the file below; nouuid lets it be mounted while an older state of it
+    still is, in the mount namespace of a process that will end one day.
     """
     target.mkdir(parents=True, exist_ok=True)
     if any(mount.target == target for mount in mounts_of_image(image)):
         return
-    run("mount", "-t", "xfs", "-o", "loop,discard", image, target)
+    run(["mount", "-t", "xfs", "-o", "loop,discard,nouuid", image, target])
 
 
 def unmount(target: Path) -> None:
     """Unmount `target`, waiting a little for a process that is on its way out.
 
     Raises:
-        BlockError: something still uses it after 10 s; the message names the processes.
+        LabError: something still uses it after 10 s; the message names the processes.
     """
-    refusal: BlockError | None = None
+    refusal: LabError | None = None
 
     def gone() -> bool:
         nonlocal refusal
         try:
-            run("umount", target)
-        except BlockError as error:
+            run(["umount", target])
+        except LabError as error:
             refusal = error
             return not any(mount.target == target for mount in mounts())
         return True
 
     if not wait_until(gone):
-        raise BlockError(f"{refusal}; in use by {_describe(users_of_path(target))}") from refusal
-
-
-def wait_for_release(image: Path) -> None:
-    """Wait until no loop device holds `image`, which also means that no mount namespace has it mounted.
-
-    Raises:
-        BlockError: one still does after 10 s.
-    """
-    devices: set[str] = set()
-
-    def released() -> bool:
-        nonlocal devices
-        devices = {device for device, backing in loop_devices().items() if backing == image}
-        return not devices
-
-    if not wait_until(released):
-        holders = {pid for device in devices for pid in processes_with_mount(device)}
-        raise BlockError(f"{image}: still on a loop device; in use by {_describe(holders)}")
+        raise LabError(f"{refusal}; in use by {_describe(users_of_path(target))}") from refusal
 
 
 def reflink(source: Path, target: Path) -> None:
@@ -185,7 +149,7 @@ def reflink(source: Path, target: Path) -> None:
         try:
             fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
         except OSError as error:
-            raise BlockError(f"{source}: can't be reflinked ({error.strerror}); it must lie on XFS") from error
+            raise LabError(f"{source}: can't be reflinked ({error.strerror}); it must lie on XFS") from error
 
 
 def processes_with_mount(device: str) -> set[int]:
@@ -225,7 +189,7 @@ def release_under(directory: Path) -> None:
     never got as far as a mount are detached too. Files stay.
 
     Raises:
-        BlockError: a process still uses one of them.
+        LabError: a process still uses one of them.
     """
     while held := mounts_to_release(directory, mounts(), loop_devices()):
         unmount(held[0].target)
@@ -234,12 +198,12 @@ def release_under(directory: Path) -> None:
         stray = [device for device, backing in loop_devices().items() if backing.is_relative_to(directory)]
         for device in stray:
             name = Path(f"/sys/dev/block/{device}").resolve().name
-            with suppress(BlockError):  # autoclear may have been quicker
-                run("losetup", "--detach", f"/dev/{name}")
+            with suppress(LabError):  # autoclear may have been quicker
+                run(["losetup", "--detach", f"/dev/{name}"])
         return not stray
 
     if not wait_until(detached):
-        raise BlockError(f"{directory}: loop devices are still in use; `losetup --list` names them")
+        raise LabError(f"{directory}: loop devices are still in use; `losetup --list` names them")
 
 
 def mounts_to_release(directory: Path, table: Iterable[Mount], loops: dict[str, Path]) -> list[Mount]:
@@ -274,8 +238,3 @@ def _describe(pids: Iterable[int]) -> str:
         with suppress(OSError):
             names.append(f"{Path(f'/proc/{pid}/comm').read_text().strip()} ({pid})")
     return ", ".join(names) or "nobody that can be seen (a mount namespace, or a process that just ended)"
-
-
-def allocated(image: Path) -> int:
-    """Bytes that a sparse file really takes."""
-    return os.stat(image).st_blocks * 512  # noqa: PTH116 (st_blocks is always of 512 bytes, stat(2))

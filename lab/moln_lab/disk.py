@@ -97,9 +97,10 @@ class PowerCutDisk:
         """Bring the disk back as it was at `cut`, mounted at the same place; XFS replays its log.
 
         Raises:
-            block.BlockError: a process still has a file open on the disk: kill the writers first.
+            LabError: a process still has a file open on the disk: kill the writers first.
         """
         block.unmount(self.mount)
-        block.wait_for_release(self._image)
-        block.reflink(cut.image, self._image)
+        copy = self._image.with_name("restored.img")
+        block.reflink(cut.image, copy)
+        copy.rename(self._image)
         block.mount_image(self._image, self.mount)

@@ -12,6 +12,7 @@ import pytest
 
 from moln_lab import block
 from moln_lab.disk import PowerCutDisk
+from moln_lab.errors import LabError
 
 SIZE = 320 << 20
 
@@ -134,7 +135,7 @@ def test_restoring_names_the_process_in_the_way(disk: PowerCutDisk, monkeypatch:
     """A writer that was not killed is named, with its pid."""
     monkeypatch.setattr(block, "wait_until", partial(block.wait_until, timeout=0.1))
     cut = disk.cut()
-    with (disk.mount / "open").open("wb"), pytest.raises(block.BlockError, match=rf"\({os.getpid()}\)"):
+    with (disk.mount / "open").open("wb"), pytest.raises(LabError, match=rf"\({os.getpid()}\)"):
         disk.restore(cut)
 
 
@@ -164,7 +165,7 @@ def left_at(directory: Path) -> list[block.Mount]:
 @needs_disks
 def test_a_disk_too_small_for_xfs_is_refused(tmp_path: Path) -> None:
     """The error says what to ask for, and nothing stays mounted."""
-    with pytest.raises(block.BlockError, match="ask for 314572800"), PowerCutDisk(tmp_path, 100 << 20):
+    with pytest.raises(LabError, match="ask for 314572800"), PowerCutDisk(tmp_path, 100 << 20):
         pass
     assert left_at(tmp_path) == []
 

@@ -64,7 +64,7 @@ func (n *nodeService) NodeStageVolume(
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	options := append([]string{"loop", "discard"}, r.GetVolumeCapability().GetMount().GetMountFlags()...)
+	options := append([]string{"loop", "discard", "nouuid"}, r.GetVolumeCapability().GetMount().GetMountFlags()...)
 	if err := n.mount(v.image(), target, "xfs", options); err != nil {
 		return nil, err
 	}
