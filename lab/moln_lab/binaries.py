@@ -1,4 +1,4 @@
-"""Building the lab's own programs with Go: Kubernetes and its companions, and the pause program of the pods' sandboxes."""
+"""Building the lab's own programs with Go: Kubernetes and its companions, and the program of pods' sandboxes."""
 
 import os
 from pathlib import Path

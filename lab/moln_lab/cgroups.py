@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from moln_lab.errors import LabError
@@ -94,7 +95,7 @@ def remove(group: str) -> None:
     """
     for hierarchy in hierarchies():
         for folder, _, _ in os.walk(hierarchy / group, topdown=False):
-            _wait(lambda folder=folder: _removed(Path(folder)), f"the cgroup {folder} is still in use")  # type: ignore[misc]
+            _wait(partial(_removed, Path(folder)), f"the cgroup {folder} is still in use")
 
 
 def memory(group: str) -> int:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from moln_lab.errors import LabError
 
@@ -33,13 +33,12 @@ def run(
         LabError: It could not start, failed, or ran out of time; with the last lines it wrote.
     """
     words = [str(word) for word in argv]
-    source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
     try:
         done = subprocess.run(
             words,
-            **source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            input=stdin if isinstance(stdin, bytes) else None,
+            stdin=None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+            capture_output=True,
             timeout=timeout,
             check=False,
             env={**os.environ, **(env or {})},
@@ -56,7 +55,12 @@ def run(
 
 
 def run_logged(
-    argv: Sequence[str | Path], log: Path, *, timeout: float, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    argv: Sequence[str | Path],
+    log: Path,
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> None:
     """Run a long program with all it writes going to a log file.
 

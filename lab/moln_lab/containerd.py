@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from moln_lab.commands import run
+from moln_lab.files import write
 from moln_lab.oci import Image
 from moln_lab.processes import Program
 from moln_lab.topology import Node
@@ -26,19 +27,19 @@ def socket(node: Node) -> Path:
 
 def prepare(node: Node) -> None:
     """Write the configuration of containerd and of the pods' network."""
-    (node.files / "cni").mkdir(parents=True, exist_ok=True)
     node.run.mkdir(parents=True, exist_ok=True)
-    (node.files / "cni" / "pods.conflist").write_text(json.dumps(_cni(node), indent=1))
-    (node.files / "containerd.toml").write_text(_config(node))
+    write(node.files / "cni" / "pods.conflist", json.dumps(_cni(node), indent=1))
+    write(_config_file(node), _config(node))
 
 
 def program(node: Node) -> Program:
     """Return the node's containerd."""
     return Program(
         name=f"{node.name}.containerd",
-        argv=("containerd", "--config", str(node.files / "containerd.toml")),
+        argv=("containerd", "--config", str(_config_file(node))),
         netns=node.netns,
         cgroup=f"{node.cgroup}/containerd",
+        reads=(_config_file(node),),
     )
 
 
@@ -66,6 +67,10 @@ def load(node: Node, image: Image, names: Sequence[str]) -> None:
         image.write_archive(archive, names, missing)
         archive.seek(0)
         ctr(node, "images", "import", "--digests=false", "-", stdin=archive)
+
+
+def _config_file(node: Node) -> Path:
+    return node.files / "containerd.toml"
 
 
 def _config(node: Node) -> str:

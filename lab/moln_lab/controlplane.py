@@ -4,9 +4,11 @@ Called by `lab`. `programs` says what runs; `ready` asks the API server.
 """
 
 from pathlib import Path
+from urllib.request import urlopen
 
 from moln_lab.commands import run
 from moln_lab.errors import LabError
+from moln_lab.files import write
 from moln_lab.pki import Authority
 from moln_lab.processes import Program
 from moln_lab.topology import (
@@ -18,6 +20,7 @@ from moln_lab.topology import (
 )
 
 _ISSUER = f"https://kubernetes.default.svc.{DNS_DOMAIN}"
+_DNS_READY_PORT = 8181
 _NODE_SILENCE = "16s"
 """After this a silent node is NotReady; Kubernetes' own default of 50 s makes tests of dead nodes slow."""
 
@@ -31,19 +34,20 @@ def prepare(topology: Topology, authority: Authority) -> None:
     ):
         _kubeconfig(topology, authority, _folder(topology) / f"{name}.kubeconfig", name, user, groups)
     _kubeconfig(topology, authority, topology.kubeconfig, "admin", "moln-lab-admin", ("system:masters",))
-    (_folder(topology) / "Corefile").write_text(_corefile(topology))
+    write(_folder(topology) / "Corefile", _corefile(topology))
 
 
 def programs(topology: Topology, authority: Authority, binaries: Path) -> list[Program]:
     """Return the programs in the order in which they start."""
     folder = _folder(topology)
 
-    def program(name: str, *flags: str) -> Program:
+    def program(name: str, *flags: str, reads: tuple[Path, ...] = ()) -> Program:
         return Program(
             name=f"{topology.control.name}.{name}",
             argv=(str(binaries / name), *flags),
             netns=topology.control.netns,
             cgroup=f"{topology.control.cgroup}/{name}",
+            reads=reads,
         )
 
     return [
@@ -51,7 +55,7 @@ def programs(topology: Topology, authority: Authority, binaries: Path) -> list[P
         program("kube-apiserver", *_api_server(topology, authority)),
         program("kube-controller-manager", *_controller_manager(authority, folder / "controller-manager.kubeconfig")),
         program("kube-scheduler", f"--kubeconfig={folder / 'scheduler.kubeconfig'}", "--leader-elect=false"),
-        program("coredns", f"-conf={folder / 'Corefile'}"),
+        program("coredns", f"-conf={folder / 'Corefile'}", reads=(folder / "Corefile",)),
     ]
 
 
@@ -62,6 +66,15 @@ def ready(topology: Topology, binaries: Path) -> bool:
     except LabError:
         return False
     return True
+
+
+def dns_ready(topology: Topology) -> bool:
+    """Tell whether the cluster DNS has read the cluster's Services."""
+    try:
+        with urlopen(f"http://{topology.control.address}:{_DNS_READY_PORT}/ready", timeout=5):  # noqa: S310
+            return True
+    except OSError:
+        return False
 
 
 def _etcd(topology: Topology) -> list[str]:
@@ -124,9 +137,8 @@ def _controller_manager(authority: Authority, kubeconfig: Path) -> list[str]:
 def _corefile(topology: Topology) -> str:
     return f"""\
 .:53 {{
-    bind {topology.control.address}
     errors
-    ready
+    ready :{_DNS_READY_PORT}
     kubernetes {DNS_DOMAIN} in-addr.arpa ip6.arpa {{
         kubeconfig {_folder(topology) / "coredns.kubeconfig"}
         pods insecure
@@ -140,7 +152,6 @@ def _corefile(topology: Topology) -> str:
 def _kubeconfig(
     topology: Topology, authority: Authority, file: Path, name: str, user: str, groups: tuple[str, ...]
 ) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     authority.kubeconfig(file, authority.issue(name, user, groups), topology.api, topology.link)
 
 

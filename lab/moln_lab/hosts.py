@@ -11,6 +11,7 @@ import yaml
 
 from moln_lab import cgroups, containerd, network
 from moln_lab.block import release_under
+from moln_lab.files import write
 from moln_lab.pki import Authority
 from moln_lab.processes import ProcessTable, Program
 from moln_lab.topology import DNS_DOMAIN, DNS_SERVICE, REGION, Node, Topology
@@ -66,15 +67,19 @@ class Machine:
     def _kubelet(self) -> Program:
         node, files = self._node, self._node.files
         credential = self._authority.issue(
-            f"{node.name}.kubelet", f"system:node:{node.name}", ["system:nodes"], addresses=[node.address], names=[node.name]
+            f"{node.name}.kubelet",
+            f"system:node:{node.name}",
+            ["system:nodes"],
+            addresses=[node.address],
+            names=[node.name],
         )
         kubeconfig = self._authority.kubeconfig(
             files / "kubelet.kubeconfig", credential, self._topology.api, self._topology.link
         )
         cgroups.create(f"{node.cgroup}/{KUBELET_GROUP}")
-        (files / "resolv.conf").write_text(f"nameserver {DNS_SERVICE}\n")
+        write(files / "resolv.conf", f"nameserver {DNS_SERVICE}\n")
         config = files / "kubelet.yaml"
-        config.write_text(yaml.safe_dump(self._kubelet_config(credential.certificate, credential.key)))
+        write(config, yaml.safe_dump(self._kubelet_config(credential.certificate, credential.key)))
         labels = {"topology.kubernetes.io/zone": node.zone, "topology.kubernetes.io/region": REGION}
         return self._program(
             "kubelet",
@@ -85,6 +90,7 @@ class Machine:
             f"--hostname-override={node.name}",
             f"--node-ip={node.address}",
             f"--node-labels={','.join(f'{key}={value}' for key, value in labels.items())}",
+            reads=(config,),
         )
 
     def _kubelet_config(self, certificate: Path, key: Path) -> dict[str, object]:
@@ -124,7 +130,8 @@ class Machine:
             self._node.files / "kube-proxy.kubeconfig", credential, self._topology.api, self._topology.link
         )
         config = self._node.files / "kube-proxy.yaml"
-        config.write_text(
+        write(
+            config,
             yaml.safe_dump(
                 {
                     "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -137,14 +144,15 @@ class Machine:
                     # Limits of connection tracking belong to the whole machine and can't be set from a namespace.
                     "conntrack": {"maxPerCore": 0, "min": 0},
                 }
-            )
+            ),
         )
-        return self._program("kube-proxy", f"--config={config}")
+        return self._program("kube-proxy", f"--config={config}", reads=(config,))
 
-    def _program(self, name: str, *flags: str) -> Program:
+    def _program(self, name: str, *flags: str, reads: tuple[Path, ...]) -> Program:
         return Program(
             name=f"{self._node.name}.{name}",
             argv=(str(self._binaries / name), *flags),
             netns=self._node.netns,
             cgroup=f"{self._node.cgroup}/{name}",
+            reads=reads,
         )

@@ -21,7 +21,14 @@ PROJECT = "localhost/moln"
 _ROOT = Path(__file__).resolve().parents[2]
 _SUITE = "trixie"
 _PACKAGES = "python3,python3-venv,ca-certificates"
-_UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/lib/apt/lists", "var/cache/apt")
+_UNWANTED = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "var/lib/apt/lists",
+    "var/cache/apt",
+)
 _CERTIFICATES = "/etc/ssl/certs"
 _BUILD_TIMEOUT = 900.0
 # Without a daemon and without the capabilities of one: a build step is a chroot.
@@ -81,7 +88,7 @@ class Builder:
         tree = self.cache / "images" / "debian"
         shutil.rmtree(tree, ignore_errors=True)
         with self.progress.step(f"install Debian {_SUITE} for the base image", about=50):
-            bootstrap = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, tree]
+            bootstrap: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, tree]
             run_logged(bootstrap, self.cache / "logs" / "debootstrap.log", timeout=_BUILD_TIMEOUT)
         for folder in _UNWANTED:
             shutil.rmtree(tree / folder, ignore_errors=True)

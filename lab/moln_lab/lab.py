@@ -16,12 +16,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from moln_lab import addons, binaries, cgroups, containerd, controlplane, images, leftovers, network, packages
+from moln_lab import addons, binaries, cgroups, containerd, controlplane, images, leftovers, network, packages, status
 from moln_lab.block import release_under
 from moln_lab.commands import run
 from moln_lab.errors import LabError
+from moln_lab.files import write
 from moln_lab.hosts import Machine
-from moln_lab.oci import Image
 from moln_lab.pki import Authority
 from moln_lab.processes import ProcessTable
 from moln_lab.progress import Progress, wait_for
@@ -87,7 +87,9 @@ class Lab:
             LabError: It failed.
         """
         return run(
-            [self.programs / "kubectl", "--kubeconfig", self.topology.kubeconfig, *arguments], stdin=stdin, timeout=timeout
+            [self.programs / "kubectl", "--kubeconfig", self.topology.kubeconfig, *arguments],
+            stdin=stdin,
+            timeout=timeout,
         )
 
     def up(self) -> None:
@@ -99,20 +101,23 @@ class Lab:
         with self._locked():
             packages.ensure(self.settings, self.progress)
             kubernetes = binaries.kubernetes(self.settings.cache, self.progress)
-            pause = images.pause(self.settings.cache, self.progress)
+            images.pause(self.settings.cache, self.progress)
             self._drop_surplus_nodes()
             self._save(_Saved(nodes=self.settings.nodes, kubernetes=kubernetes))
             with self.progress.step("start the control plane", about=8):
                 self._start_control_plane()
             with self.progress.step("start the nodes", about=10):
                 with ThreadPoolExecutor() as pool:
-                    list(pool.map(lambda node: self._start_node(node, pause), self.topology.nodes))
+                    list(pool.map(self.start_node, self.topology.nodes))
                 network.ensure_routes(self.topology)
             with self.progress.step("wait until the nodes are Ready", about=10):
                 wait_for(self._all_ready, "the nodes' becoming Ready", _READY_TIMEOUT, poll=0.5)
 
     def images(self) -> str:
-        """Build the project's image as the code is now, give it to every node, and return its name with the content's tag.
+        """Build the project's image as the code is now and give it to every node.
+
+        Returns:
+            Its name, with a tag that changes with its content.
 
         Raises:
             LabError: It could not be built, or a node refused it.
@@ -123,6 +128,31 @@ class Lab:
             with self.progress.step("load the image into the nodes", about=8), ThreadPoolExecutor() as pool:
                 list(pool.map(lambda node: containerd.load(node, image, names), self.topology.nodes))
         return names[-1]
+
+    def status(self) -> list[status.NodeLine]:
+        """Return what there is to say about each node.
+
+        Raises:
+            LabError: The API server does not answer.
+        """
+        nodes = status.KubernetesNodes.model_validate_json(self.kubectl("get", "nodes", "-o", "json"))
+        pods = status.KubernetesPods.model_validate_json(self.kubectl("get", "pods", "-A", "-o", "json"))
+        ready = {node.metadata.name for node in nodes.items if node.ready}
+        return [
+            status.NodeLine(
+                name=node.name,
+                zone=node.zone,
+                power=self.machine(node).running(),
+                ready=node.name in ready,
+                address=str(node.address),
+                pods=status.pods_on(node.name, pods.items),
+            )
+            for node in self.topology.nodes
+        ]
+
+    def node_ready(self, node: Node) -> bool:
+        """Tell whether Kubernetes takes a node for Ready."""
+        return any(line.ready for line in self.status() if line.name == node.name)
 
     def down(self) -> None:
         """Remove everything of the lab from this machine, except the cache.
@@ -162,7 +192,20 @@ class Lab:
         objects = {"apiVersion": "v1", "kind": "List", "items": addons.manifests(self.topology)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(objects).encode())
 
-    def _start_node(self, node: Node, pause: Image) -> None:
+        def names_resolve() -> bool:
+            for program in programs:
+                self.processes.check(program.name)
+            return controlplane.dns_ready(self.topology)
+
+        wait_for(names_resolve, "the cluster DNS's becoming ready", _READY_TIMEOUT)
+
+    def start_node(self, node: Node) -> None:
+        """Have one node's programs running; it becomes Ready some seconds later.
+
+        Raises:
+            LabError: Its container runtime does not start.
+        """
+        pause = images.pause(self.settings.cache, self.progress)
         machine = self.machine(node)
         machine.start_runtime()
 
@@ -180,10 +223,7 @@ class Lab:
     def _all_ready(self) -> bool:
         for node in self.topology.nodes:
             self.machine(node).check()
-        conditions = self.kubectl(
-            "get", "nodes", "-o", 'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}'
-        )
-        return set(conditions.split()) >= {f"{node.name}=True" for node in self.topology.nodes}
+        return all(line.ready for line in self.status())
 
     def _drop_surplus_nodes(self) -> None:
         saved = _saved(self.settings)
@@ -202,10 +242,7 @@ class Lab:
             shutil.rmtree(node.files)
 
     def _save(self, saved: _Saved) -> None:
-        self.settings.state.mkdir(parents=True, exist_ok=True)
-        unfinished = self.settings.state / "lab.json.new"
-        unfinished.write_text(saved.model_dump_json())
-        unfinished.rename(self.settings.state / "lab.json")
+        write(self.settings.state / "lab.json", saved.model_dump_json())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

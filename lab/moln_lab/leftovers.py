@@ -9,7 +9,7 @@ _CONTAINER_LOGS = Path("/var/log/containers")
 
 
 def remove(topology: Topology) -> None:
-    """Remove the kubelets' links to container logs and the sockets of containerd's shims; call it before the state goes."""
+    """Remove the kubelets' links to container logs and the sockets of containerd's shims, while the state is there."""
     if _CONTAINER_LOGS.exists():
         for link in _CONTAINER_LOGS.iterdir():
             if link.is_symlink() and link.readlink().is_relative_to(topology.state):

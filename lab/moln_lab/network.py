@@ -36,7 +36,7 @@ def ensure_control(topology: Topology) -> None:
     """
     control = topology.control
     _ensure_namespace(control)
-    if not _has_link(control, _BRIDGE):
+    if not has_link(control, _BRIDGE):
         _configure(
             control,
             [
@@ -50,7 +50,7 @@ def ensure_control(topology: Topology) -> None:
         # Frames that only pass over this bridge are the cable, and no business of a host's packet filter.
         _set(control, "bridge/bridge-nf-call-iptables", "0")
         _set(control, "ipv4/ip_forward", "1")
-    if not _has_link(control, "machine"):
+    if not has_link(control, "machine"):
         _ensure_addresses_are_free(topology)
         run(["ip", "link", "add", topology.link, "type", "veth", "peer", "name", "machine", "netns", control.netns])
         _configure(control, [f"link set machine master {_BRIDGE}", "link set machine up"])
@@ -61,8 +61,21 @@ def ensure_control(topology: Topology) -> None:
 def ensure_node(topology: Topology, node: Node) -> None:
     """Lay a node's cable and its routes."""
     _ensure_namespace(node)
-    if not _has_link(topology.control, node.name):
-        inside(topology.control, "ip", "link", "add", node.name, "type", "veth", "peer", "name", "eth0", "netns", node.netns)
+    if not has_link(topology.control, node.name):
+        inside(
+            topology.control,
+            "ip",
+            "link",
+            "add",
+            node.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            node.netns,
+        )
         _configure(topology.control, [f"link set {node.name} master {_BRIDGE}", f"link set {node.name} up"])
     _configure(
         node,
@@ -94,13 +107,26 @@ def remove(topology: Topology) -> None:
 
 def disconnect(topology: Topology, node: Node) -> None:
     """Take a node's cable out of the bridge for good."""
-    if is_namespace(topology.control.netns) and _has_link(topology.control, node.name):
+    if is_namespace(topology.control.netns) and has_link(topology.control, node.name):
         inside(topology.control, "ip", "link", "delete", node.name)
 
 
 def is_namespace(file: Path) -> bool:
     """Tell whether a file is a network namespace's name."""
     return any(mount.target == file and mount.fstype == "nsfs" for mount in mounts())
+
+
+def has_link(host: Host, link: str) -> bool:
+    """Tell whether a host has a network device of that name."""
+    names = {line.split(": ")[1].split("@")[0] for line in inside(host, "ip", "-o", "link").splitlines()}
+    return link in names
+
+
+def hardware_address(host: Host) -> str:
+    """Return the MAC address by which a host is known on the lab's network."""
+    device = "eth0" if isinstance(host, Node) else _BRIDGE
+    words = inside(host, "ip", "-o", "link", "show", "dev", device).split()
+    return words[words.index("link/ether") + 1]
 
 
 def _ensure_namespace(host: Host) -> None:
@@ -112,7 +138,7 @@ def _ensure_namespace(host: Host) -> None:
 
 
 def _ensure_way_out(host: Host) -> None:
-    if not _has_link(host, _NOWHERE):
+    if not has_link(host, _NOWHERE):
         _configure(
             host,
             [
@@ -128,12 +154,9 @@ def _ensure_addresses_are_free(topology: Topology) -> None:
     for line in run(["ip", "-o", "-4", "address"]).splitlines():
         _, link, _, address, *_ = line.split()
         if address.startswith(f"{topology.machine}/") and link != topology.link:
-            raise LabError(f"{link} has the address {address}, which the lab {topology.name!r} needs: choose another --name")
-
-
-def _has_link(host: Host, link: str) -> bool:
-    names = {line.split(": ")[1].split("@")[0] for line in inside(host, "ip", "-o", "link").splitlines()}
-    return link in names
+            raise LabError(
+                f"{link} has the address {address}, which the lab {topology.name!r} needs: choose another --name"
+            )
 
 
 def _configure(host: Host, commands: Sequence[str]) -> None:

@@ -68,7 +68,8 @@ class Image:
         index = {
             "schemaVersion": 2,
             "manifests": [
-                self.manifest.model_copy(update={"annotations": {_NAME: name}}).model_dump(by_alias=True) for name in names
+                self.manifest.model_copy(update={"annotations": {_NAME: name}}).model_dump(by_alias=True)
+                for name in names
             ],
         }
         with tarfile.open(fileobj=out, mode="w|") as archive:

@@ -3,19 +3,21 @@
 Called by `controlplane` and `hosts`. Made once and kept; everything lies below one folder that only root can read.
 """
 
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import cast
 
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from moln_lab.files import write
 
 _LIFETIME = timedelta(days=3650)
 _BACKDATED = timedelta(hours=1)
@@ -46,9 +48,9 @@ class Authority:
         pair = Credential(self._folder / "service-accounts.pub", self._folder / "service-accounts.key")
         if not pair.certificate.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            _write(pair.key, _pem(key))
+            write(pair.key, _pem(key))
             public = key.public_key()
-            _write(
+            write(
                 pair.certificate,
                 public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
             )
@@ -62,13 +64,15 @@ class Authority:
         addresses: Sequence[IPv4Address] = (),
         names: Sequence[str] = (),
     ) -> Credential:
-        """Return a certificate for a user (common name) of some groups (organizations), and for serving at some addresses."""
+        """Return a certificate for a user (common name) of some groups (organizations), good for serving too."""
         made = Credential(self._folder / f"{file}.crt", self._folder / f"{file}.key")
         if made.certificate.exists():
             return made
         ca = x509.load_pem_x509_certificate(self.credential.certificate.read_bytes())
-        ca_key = serialization.load_pem_private_key(self.credential.key.read_bytes(), password=None)
-        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101: _make_root made it
+        ca_key = cast(
+            "ec.EllipticCurvePrivateKey",
+            serialization.load_pem_private_key(self.credential.key.read_bytes(), password=None),
+        )
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _certificate(_name(user, groups), ca.subject, key.public_key()).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
@@ -76,8 +80,8 @@ class Authority:
         alternatives = [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        _write(made.key, _pem(key))
-        _write(made.certificate, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        write(made.key, _pem(key))
+        write(made.certificate, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return made
 
     def kubeconfig(self, file: Path, credential: Credential, server: str, cluster: str) -> Path:
@@ -86,7 +90,10 @@ class Authority:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": cluster, "cluster": {"server": server, "certificate-authority-data": _b64(self.credential.certificate)}}
+                {
+                    "name": cluster,
+                    "cluster": {"server": server, "certificate-authority-data": _b64(self.credential.certificate)},
+                }
             ],
             "users": [
                 {
@@ -100,7 +107,7 @@ class Authority:
             "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": cluster}}],
             "current-context": cluster,
         }
-        _write(file, yaml.safe_dump(config, sort_keys=False).encode())
+        write(file, yaml.safe_dump(config, sort_keys=False).encode())
         return file
 
     def _make_root(self) -> None:
@@ -111,8 +118,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(self.credential.key, _pem(key))
-        _write(self.credential.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        write(self.credential.key, _pem(key))
+        write(self.credential.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -141,12 +148,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _b64(file: Path) -> str:
     return b64encode(file.read_bytes()).decode()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file that only root reads, whole or not at all: an `up` may be killed at any moment."""
-    unfinished = file.with_name(file.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(content)
-    unfinished.rename(file)

@@ -39,10 +39,13 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables added to this process's own."""
 
-    @property
+    reads: tuple[Path, ...] = ()
+    """Configuration files: when one changes, the program is restarted."""
+
     def digest(self) -> str:
-        """Changes when the program would have to be restarted to run as it should."""
-        text = json.dumps([self.argv, str(self.netns), self.cgroup, dict(self.env)])
+        """Return what changes when the program would have to be restarted to run as it should."""
+        contents = [file.read_text() if file.exists() else None for file in self.reads]
+        text = json.dumps([self.argv, str(self.netns), self.cgroup, dict(self.env), contents])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -62,7 +65,7 @@ class ProcessTable:
     def ensure(self, program: Program) -> bool:
         """Have a program running as described; tell whether it had to be started."""
         record = self._read(program.name)
-        if record is not None and record.digest == program.digest:
+        if record is not None and record.digest == program.digest():
             return False
         if record is not None:
             self.stop(program.name)
@@ -83,7 +86,7 @@ class ProcessTable:
         return record.pid if record else None
 
     def stop(self, name: str, grace: float = 10) -> None:
-        """Ask a program to end, and kill it when it has not after `grace` seconds; nothing happens if it is not running."""
+        """End a program that runs: ask it to, and kill it when it has not after `grace` seconds."""
         record = self._read(name)
         if record is not None:
             _signal(record.pid, signal.SIGTERM)
@@ -127,7 +130,7 @@ class ProcessTable:
         started = _start_time(child.pid)
         if started is None:
             raise LabError(f"{program.name} ended at once; the end of its log:\n{last_lines(self.log(program.name))}")
-        record = _Record(pid=child.pid, started=started, digest=program.digest)
+        record = _Record(pid=child.pid, started=started, digest=program.digest())
         unfinished = self._file(program.name).with_suffix(".new")
         unfinished.write_text(record.model_dump_json())
         unfinished.rename(self._file(program.name))

@@ -42,7 +42,9 @@ class Settings:
             LabError: The name or the number of nodes is out of bounds.
         """
         if not re.fullmatch(r"[a-z][a-z0-9]{0,9}", name):
-            raise LabError(f"a lab's name is 1 to 10 lower-case letters and digits, beginning with a letter: not {name!r}")
+            raise LabError(
+                f"a lab's name is 1 to 10 lower-case letters and digits, beginning with a letter: not {name!r}"
+            )
         if not 1 <= nodes <= MAX_NODES:
             raise LabError(f"a lab has 1 to {MAX_NODES} nodes, not {nodes}")
         default = Path("/var/lib") / f"moln-{name}"
