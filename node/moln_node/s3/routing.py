@@ -7,6 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moln_node.s3 import (
+    attributes,
+    buckets,
+    completion,
+    copy,
+    listing,
+    multi_delete,
+    multipart,
+    reading,
+    tagging,
+    upload_listing,
+    writing,
+)
 from moln_node.s3.errors import S3Error
 from moln_node.s3.operation import Operation
 
@@ -20,22 +33,24 @@ if TYPE_CHECKING:
     Table = Mapping[tuple[str, str], Operation]
 
 SERVICE: Table = {
-    ("GET", ""): Operation("ListBuckets", "s3:ListAllMyBuckets"),
+    ("GET", ""): Operation("ListBuckets", "s3:ListAllMyBuckets", buckets.list_buckets),
 }
 
 BUCKET: Table = {
-    ("PUT", ""): Operation("CreateBucket", "s3:CreateBucket"),
-    ("HEAD", ""): Operation("HeadBucket", "s3:ListBucket"),
-    ("DELETE", ""): Operation("DeleteBucket", "s3:DeleteBucket"),
-    ("GET", ""): Operation("ListObjects", "s3:ListBucket"),
-    ("GET", "list-type"): Operation("ListObjectsV2", "s3:ListBucket"),
-    ("GET", "versions"): Operation("ListObjectVersions", "s3:ListBucketVersions"),
-    ("GET", "uploads"): Operation("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
-    ("POST", "delete"): Operation("DeleteObjects", "s3:DeleteObject", checked=False),
+    ("PUT", ""): Operation("CreateBucket", "s3:CreateBucket", buckets.create_bucket),
+    ("HEAD", ""): Operation("HeadBucket", "s3:ListBucket", buckets.head_bucket),
+    ("DELETE", ""): Operation("DeleteBucket", "s3:DeleteBucket", buckets.delete_bucket),
+    ("GET", ""): Operation("ListObjects", "s3:ListBucket", listing.list_objects),
+    ("GET", "list-type"): Operation("ListObjectsV2", "s3:ListBucket", listing.list_objects_v2),
+    ("GET", "versions"): Operation("ListObjectVersions", "s3:ListBucketVersions", listing.list_object_versions),
+    ("GET", "uploads"): Operation(
+        "ListMultipartUploads", "s3:ListBucketMultipartUploads", upload_listing.list_multipart_uploads
+    ),
+    ("POST", "delete"): Operation("DeleteObjects", "s3:DeleteObject", multi_delete.delete_objects, checked=False),
     ("POST", ""): Operation("PostObject", "s3:PutObject", checked=False),
-    ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation"),
-    ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning"),
-    ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning"),
+    ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation", buckets.get_bucket_location),
+    ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning", buckets.get_bucket_versioning),
+    ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning", buckets.put_bucket_versioning),
     ("GET", "lifecycle"): Operation("GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
     ("PUT", "lifecycle"): Operation("PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
     ("DELETE", "lifecycle"): Operation("DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"),
@@ -63,26 +78,41 @@ BUCKET: Table = {
 }
 
 OBJECT: Table = {
-    ("GET", ""): Operation("GetObject", "s3:GetObject", version_action="s3:GetObjectVersion"),
-    ("HEAD", ""): Operation("HeadObject", "s3:GetObject", version_action="s3:GetObjectVersion"),
-    ("PUT", ""): Operation("PutObject", "s3:PutObject"),
-    ("PUT", "copy"): Operation("CopyObject", "s3:PutObject"),
-    ("DELETE", ""): Operation("DeleteObject", "s3:DeleteObject", version_action="s3:DeleteObjectVersion"),
-    ("POST", "uploads"): Operation("CreateMultipartUpload", "s3:PutObject"),
-    ("PUT", "uploadId"): Operation("UploadPart", "s3:PutObject"),
-    ("PUT", "uploadId-copy"): Operation("UploadPartCopy", "s3:PutObject"),
-    ("POST", "uploadId"): Operation("CompleteMultipartUpload", "s3:PutObject"),
-    ("DELETE", "uploadId"): Operation("AbortMultipartUpload", "s3:AbortMultipartUpload"),
-    ("GET", "uploadId"): Operation("ListParts", "s3:ListMultipartUploadParts"),
-    ("GET", "attributes"): Operation("GetObjectAttributes", "s3:GetObject", version_action="s3:GetObjectVersion"),
+    ("GET", ""): Operation("GetObject", "s3:GetObject", reading.get_object, version_action="s3:GetObjectVersion"),
+    ("HEAD", ""): Operation("HeadObject", "s3:GetObject", reading.head_object, version_action="s3:GetObjectVersion"),
+    ("PUT", ""): Operation("PutObject", "s3:PutObject", writing.put_object),
+    ("PUT", "copy"): Operation("CopyObject", "s3:PutObject", copy.copy_object),
+    ("DELETE", ""): Operation(
+        "DeleteObject", "s3:DeleteObject", writing.delete_object, version_action="s3:DeleteObjectVersion"
+    ),
+    ("POST", "uploads"): Operation("CreateMultipartUpload", "s3:PutObject", multipart.create_multipart_upload),
+    ("PUT", "uploadId"): Operation("UploadPart", "s3:PutObject", multipart.upload_part),
+    ("PUT", "uploadId-copy"): Operation("UploadPartCopy", "s3:PutObject", multipart.upload_part_copy),
+    ("POST", "uploadId"): Operation("CompleteMultipartUpload", "s3:PutObject", completion.complete_multipart_upload),
+    ("DELETE", "uploadId"): Operation(
+        "AbortMultipartUpload", "s3:AbortMultipartUpload", multipart.abort_multipart_upload
+    ),
+    ("GET", "uploadId"): Operation("ListParts", "s3:ListMultipartUploadParts", upload_listing.list_parts),
+    ("GET", "attributes"): Operation(
+        "GetObjectAttributes", "s3:GetObject", attributes.get_object_attributes, version_action="s3:GetObjectVersion"
+    ),
     ("GET", "tagging"): Operation(
-        "GetObjectTagging", "s3:GetObjectTagging", version_action="s3:GetObjectVersionTagging"
+        "GetObjectTagging",
+        "s3:GetObjectTagging",
+        tagging.get_object_tagging,
+        version_action="s3:GetObjectVersionTagging",
     ),
     ("PUT", "tagging"): Operation(
-        "PutObjectTagging", "s3:PutObjectTagging", version_action="s3:PutObjectVersionTagging"
+        "PutObjectTagging",
+        "s3:PutObjectTagging",
+        tagging.put_object_tagging,
+        version_action="s3:PutObjectVersionTagging",
     ),
     ("DELETE", "tagging"): Operation(
-        "DeleteObjectTagging", "s3:DeleteObjectTagging", version_action="s3:DeleteObjectVersionTagging"
+        "DeleteObjectTagging",
+        "s3:DeleteObjectTagging",
+        tagging.delete_object_tagging,
+        version_action="s3:DeleteObjectVersionTagging",
     ),
     ("GET", "acl"): Operation("GetObjectAcl", "s3:GetObjectAcl", version_action="s3:GetObjectVersionAcl"),
     ("PUT", "acl"): Operation("PutObjectAcl", "s3:PutObjectAcl", version_action="s3:PutObjectVersionAcl"),

@@ -1,0 +1,128 @@
+"""Buckets: list, create, head, delete, location and versioning. Called by the operation table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from moln_node.s3 import xml
+from moln_node.s3.errors import S3Error
+from moln_node.s3.listing import make_token, owner_element, read_token
+from moln_node.s3.names import check_bucket_name
+from moln_node.s3.parameters import page_size
+from moln_node.store.errors import BucketExistsError
+from moln_node.store.model import Bucket, Versioning
+
+if TYPE_CHECKING:
+    from moln_node.s3.call import Call
+
+_MAX_BUCKETS: Final = 10_000
+_DEFAULT_REGION: Final = "us-east-1"
+
+
+async def list_buckets(call: Call) -> web.Response:
+    """ListBuckets: the caller's own, by name; an admin sees everybody's."""
+    query = call.query
+    limit = page_size(query, "max-buckets", _MAX_BUCKETS)
+    prefix, token = query.get("prefix", ""), query.get("continuation-token", "")
+    after = read_token(token) if token else ""
+    mine = [
+        bucket
+        for bucket in await call.objects.buckets()
+        if (call.identity.role == "admin" or bucket.owner == call.identity.id)
+        and bucket.name.startswith(prefix)
+        and bucket.name > after
+    ]
+    shown = mine[:limit]
+    body = xml.document(
+        "ListAllMyBucketsResult",
+        owner_element(call, call.identity.id),
+        xml.node("Buckets", *(_bucket(bucket, call.settings.region) for bucket in shown)),
+        xml.leaf("ContinuationToken", make_token(shown[-1].name) if shown and len(mine) > len(shown) else None),
+        xml.leaf("Prefix", prefix or None),
+    )
+    return web.Response(body=body, content_type="application/xml")
+
+
+def _bucket(bucket: Bucket, region: str) -> str:
+    return xml.node(
+        "Bucket",
+        xml.leaf("Name", bucket.name),
+        xml.leaf("CreationDate", xml.iso_time(bucket.created_ms)),
+        xml.leaf("BucketRegion", region),
+    )
+
+
+async def create_bucket(call: Call) -> web.Response:
+    """CreateBucket: owned by the caller."""
+    check_bucket_name(call.bucket)
+    if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        raise S3Error("NotImplemented", "moln does not do object lock: create the bucket without it.")
+    await _check_configuration(call)
+    bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000))
+    try:
+        await call.objects.create_bucket(bucket)
+    except BucketExistsError as error:
+        code = "BucketAlreadyOwnedByYou" if error.owner == call.identity.id else "BucketAlreadyExists"
+        raise S3Error(code, BucketName=call.bucket) from error
+    return web.Response(headers={"Location": f"/{call.bucket}"})
+
+
+async def _check_configuration(call: Call) -> None:
+    """Read `<CreateBucketConfiguration>`, where one came: the location must be this server's region."""
+    data = await call.read()
+    if not data.strip():
+        return
+    try:
+        root = xml.parse(data)
+    except ValueError as error:
+        raise S3Error("MalformedXML") from error
+    if root.tag != "CreateBucketConfiguration":
+        raise S3Error("MalformedXML")
+    if root.find("Location") is not None or root.find("Bucket") is not None:
+        raise S3Error("NotImplemented", "moln has no directory buckets.")
+    location = xml.text_of(root, "LocationConstraint")
+    if location and location != call.settings.region:
+        raise S3Error(
+            "InvalidLocationConstraint",
+            f"The specified location-constraint is not valid: this server's region is {call.settings.region}.",
+            LocationConstraint=location,
+        )
+
+
+async def head_bucket(call: Call) -> web.Response:
+    """HeadBucket: that it is there, and where."""
+    return web.Response(headers={"x-amz-bucket-region": call.settings.region}, content_type="application/xml")
+
+
+async def delete_bucket(call: Call) -> web.Response:
+    """DeleteBucket: only an empty one."""
+    await call.objects.delete_bucket(call.bucket)
+    return web.Response(status=204)
+
+
+async def get_bucket_location(call: Call) -> web.Response:
+    """GetBucketLocation: the server's region; empty for us-east-1, as S3 has it."""
+    region = call.settings.region
+    body = xml.document("LocationConstraint", "" if region == _DEFAULT_REGION else xml.escape(region))
+    return web.Response(body=body, content_type="application/xml")
+
+
+async def get_bucket_versioning(call: Call) -> web.Response:
+    """GetBucketVersioning: no status at all while versioning was never on."""
+    state = call.bucket_record.versioning
+    body = xml.document("VersioningConfiguration", xml.leaf("Status", state.value or None))
+    return web.Response(body=body, content_type="application/xml")
+
+
+async def put_bucket_versioning(call: Call) -> web.Response:
+    """PutBucketVersioning: Enabled or Suspended."""
+    root = await call.read_xml()
+    status = xml.text_of(root, "Status")
+    if root.tag != "VersioningConfiguration" or status not in {Versioning.ENABLED, Versioning.SUSPENDED}:
+        raise S3Error("MalformedXML")
+    if "x-amz-mfa" in call.headers or xml.text_of(root, "MfaDelete") == "Enabled":
+        raise S3Error("NotImplemented", "moln does not do MFA delete.")
+    await call.objects.set_bucket(call.bucket, versioning=Versioning(status))
+    return web.Response()
