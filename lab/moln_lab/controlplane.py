@@ -71,7 +71,7 @@ def ready(topology: Topology, binaries: Path) -> bool:
 def dns_ready(topology: Topology) -> bool:
     """Tell whether the cluster DNS has read the cluster's Services."""
     try:
-        with urlopen(f"http://{topology.control.address}:{_DNS_READY_PORT}/ready", timeout=5):  # noqa: S310
+        with urlopen(f"http://{topology.control.address}:{_DNS_READY_PORT}/ready", timeout=5):
             return True
     except OSError:
         return False

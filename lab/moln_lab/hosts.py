@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from moln_lab import cgroups, containerd, network
+from moln_lab import cgroups, containerd, network, volumes
 from moln_lab.block import release_under
 from moln_lab.files import write
 from moln_lab.pki import Authority
@@ -23,11 +23,12 @@ KUBELET_GROUP = "pods"
 class Machine:
     """One node's programs."""
 
-    def __init__(self, topology: Topology, node: Node, authority: Authority, binaries: Path) -> None:
+    def __init__(self, topology: Topology, node: Node, authority: Authority, binaries: Path, csi: Path) -> None:
         self._topology = topology
         self._node = node
         self._authority = authority
         self._binaries = binaries
+        self._csi = csi
         self._table = ProcessTable(topology.state)
 
     def running(self) -> bool:
@@ -45,7 +46,7 @@ class Machine:
 
     def start_kubelet(self) -> None:
         """Let the node join the cluster and run pods, once its runtime runs."""
-        for program in (self._kubelet(), self._proxy()):
+        for program in (volumes.node_program(self._topology, self._node, self._csi), self._kubelet(), self._proxy()):
             self._table.ensure(program)
 
     def power_off(self) -> None:
@@ -54,7 +55,7 @@ class Machine:
 
     def check(self) -> None:
         """Raise LabError when one of the node's programs has ended by itself."""
-        for name in ("containerd", "kubelet", "kube-proxy"):
+        for name in ("containerd", "csi-driver", "kubelet", "kube-proxy"):
             self._table.check(f"{self._node.name}.{name}")
 
     def _clear_memory(self) -> None:

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from moln_lab import addons, binaries, cgroups, containerd, controlplane, images, leftovers, network, packages, status
+from moln_lab import addons, binaries, cgroups, containerd, controlplane, images, leftovers, network, packages, status, volumes
 from moln_lab.block import release_under
 from moln_lab.commands import run
 from moln_lab.errors import LabError
@@ -35,6 +35,7 @@ class _Saved(BaseModel):
 
     nodes: int
     kubernetes: Path
+    csi: Path
 
 
 class Lab:
@@ -71,14 +72,18 @@ class Lab:
         Raises:
             LabError: The lab was never brought up.
         """
+        return self._builds().kubernetes
+
+    def _builds(self) -> _Saved:
         saved = _saved(self.settings)
         if saved is None:
             raise LabError(f"the lab {self.settings.name!r} is not up: `moln-lab up` starts it")
-        return saved.kubernetes
+        return saved
 
     def machine(self, node: Node) -> Machine:
         """Return a node as something to switch on and off."""
-        return Machine(self.topology, node, self.authority, self.programs)
+        builds = self._builds()
+        return Machine(self.topology, node, self.authority, builds.kubernetes, builds.csi)
 
     def kubectl(self, *arguments: str, stdin: bytes | None = None, timeout: float = 60) -> str:
         """Run kubectl on the cluster and return its output.
@@ -101,9 +106,10 @@ class Lab:
         with self._locked():
             packages.ensure(self.settings, self.progress)
             kubernetes = binaries.kubernetes(self.settings.cache, self.progress)
+            csi = volumes.build(self.settings.cache, self.progress)
             images.pause(self.settings.cache, self.progress)
             self._drop_surplus_nodes()
-            self._save(_Saved(nodes=self.settings.nodes, kubernetes=kubernetes))
+            self._save(_Saved(nodes=self.settings.nodes, kubernetes=kubernetes, csi=csi))
             with self.progress.step("start the control plane", about=8):
                 self._start_control_plane()
             with self.progress.step("start the nodes", about=10):
@@ -189,8 +195,12 @@ class Lab:
         wait_for(ready, "the API server's becoming ready", _READY_TIMEOUT)
         for program in programs:
             self.processes.ensure(program)
-        objects = {"apiVersion": "v1", "kind": "List", "items": addons.manifests(self.topology)}
+        objects = {"apiVersion": "v1", "kind": "List", "items": [*addons.manifests(self.topology), *volumes.manifests()]}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(objects).encode())
+
+        volumes.open_pools(self.topology)
+        for program in volumes.control_programs(self.topology, self._builds().csi):
+            self.processes.ensure(program)
 
         def names_resolve() -> bool:
             for program in programs:
@@ -234,6 +244,7 @@ class Lab:
             cgroups.kill(node.cgroup)
             self.kubectl("delete", "node", node.name, "--ignore-not-found")
             network.disconnect(before, node)
+            volumes.remove_node(before, node.name)
             release_under(node.run)
             release_under(node.files)
             release_under(node.netns)
@@ -260,5 +271,5 @@ class Lab:
 def _saved(settings: Settings) -> _Saved | None:
     try:
         return _Saved.model_validate_json((settings.state / "lab.json").read_bytes())
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ValidationError):
+        return None  # an `up` by another version of the lab is as good as none: `up` makes what this one needs
