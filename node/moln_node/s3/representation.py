@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
+from moln_node.cluster import lifecycle
 from moln_node.s3 import checksums, xml
 from moln_node.s3.errors import S3Error
 from moln_node.s3.request_attributes import METADATA_PREFIX, STANDARD
@@ -64,7 +66,17 @@ def object_headers(bucket: Bucket, record: Record) -> dict[str, str]:
     if record.storage_class and record.storage_class != STANDARD:
         headers["x-amz-storage-class"] = record.storage_class
     headers.update(version_headers(bucket, record))
+    headers.update(expiration_header(bucket, record))
     return headers
+
+
+def expiration_header(bucket: Bucket, record: Record) -> dict[str, str]:
+    """`x-amz-expiration` of a current version that a rule will expire."""
+    document = bucket.settings.get(lifecycle.SETTING)
+    expiry = lifecycle.expiry_of(lifecycle.read(document).rules, record) if document and record.latest else None
+    if expiry is None:
+        return {}
+    return {"x-amz-expiration": f'expiry-date="{xml.http_time(expiry.at_ms)}", rule-id="{quote(expiry.rule)}"'}
 
 
 def response_overrides(query: Mapping[str, str], *, anonymous: bool) -> dict[str, str]:

@@ -12,6 +12,7 @@ from moln_node.s3 import (
     buckets,
     completion,
     copy,
+    lifecycle,
     listing,
     multi_delete,
     multipart,
@@ -51,9 +52,15 @@ BUCKET: Table = {
     ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation", buckets.get_bucket_location),
     ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning", buckets.get_bucket_versioning),
     ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning", buckets.put_bucket_versioning),
-    ("GET", "lifecycle"): Operation("GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
-    ("PUT", "lifecycle"): Operation("PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
-    ("DELETE", "lifecycle"): Operation("DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"),
+    ("GET", "lifecycle"): Operation(
+        "GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", lifecycle.get_lifecycle
+    ),
+    ("PUT", "lifecycle"): Operation(
+        "PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", lifecycle.put_lifecycle
+    ),
+    ("DELETE", "lifecycle"): Operation(
+        "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", lifecycle.delete_lifecycle
+    ),
     ("GET", "policy"): Operation("GetBucketPolicy", "s3:GetBucketPolicy"),
     ("PUT", "policy"): Operation("PutBucketPolicy", "s3:PutBucketPolicy"),
     ("DELETE", "policy"): Operation("DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
