@@ -70,3 +70,15 @@ class CorruptError(StoreError):
 
 class IncompleteBodyError(StoreError):
     """The body ended before, or went on after, the size that was declared."""
+
+
+class UnsupportedFormatError(StoreError):
+    """What lies on the disk was written in a format that this release does not read; nothing was touched."""
+
+
+class DataInUseError(StoreError):
+    """Another process has the data directory open, or it belongs to another node or cloud."""
+
+
+class ClosedError(StoreError):
+    """The store is closed, or closing."""

@@ -1,0 +1,256 @@
+"""How records, layouts, parts and buckets are written in the index: MessagePack arrays, sealed with a checksum.
+
+Called by the rooms that touch the index's tables; pure. Fields are only ever added at the end, with a default, so that
+an older document still reads. docs/on-disk-format.md describes every field.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final, TypeVar
+
+import msgspec
+
+from moln_node.store import checksum
+from moln_node.store.errors import CorruptError
+from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Part, Record, Upload, Versioning
+from moln_spec.version import Version
+
+T = TypeVar("T")
+
+Parts = tuple[tuple[int, int, str, int, tuple[str, str, str] | None], ...]
+
+
+class Place(IntEnum):
+    """Where a segment's bytes are."""
+
+    INLINE = 0  # a row of table `small`
+    FILE = 1  # a body file, a row of table `body`
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A run of an object's bytes: the whole of one inline body or body file."""
+
+    place: int
+    id: int
+    size: int
+
+
+class Flag(IntFlag):
+    """What a record is besides an object."""
+
+    NULL = 1
+    DELETE_MARKER = 2
+
+
+class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A record without its key. `layout` is the row of `small` with segments and parts where these are many."""
+
+    flags: int
+    modified_ms: int
+    size: int
+    etag: str
+    storage_class: str
+    owner: str
+    headers: dict[str, str]
+    metadata: dict[str, str]
+    tags: dict[str, str]
+    acl: str
+    checksum: tuple[str, str, str] | None
+    segments: tuple[Segment, ...]
+    layout: int = 0
+    upload: str = ""
+
+    @property
+    def null(self) -> bool:
+        """S3 shows it as version `null`."""
+        return bool(self.flags & Flag.NULL)
+
+    @property
+    def delete_marker(self) -> bool:
+        """It says that the key is gone."""
+        return bool(self.flags & Flag.DELETE_MARKER)
+
+
+class LayoutDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The segments and parts of an object that was uploaded in parts or cut into chunks."""
+
+    segments: tuple[Segment, ...]
+    parts: Parts = ()
+
+
+class UploadDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A multipart upload without its key and id."""
+
+    started_ms: int
+    owner: str
+    headers: dict[str, str]
+    metadata: dict[str, str]
+    tags: dict[str, str]
+    acl: str
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class PartDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A part of an upload, without its number."""
+
+    size: int
+    etag: str
+    modified_ms: int
+    checksum: tuple[str, str, str] | None
+    segments: tuple[Segment, ...]
+
+
+class BucketDocument(msgspec.Struct, array_like=True, frozen=True):
+    """A bucket without its name."""
+
+    owner: str
+    created_ms: int
+    versioning: str
+    quota_bytes: int | None
+    settings: dict[str, str]
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODERS: Final = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (RecordDocument, LayoutDocument, UploadDocument, PartDocument, BucketDocument)
+}
+
+
+def encode(document: msgspec.Struct, identity: bytes) -> bytes:
+    """The document as it is stored, for the row that `identity` names."""
+    return checksum.seal(_ENCODER.encode(document), identity)
+
+
+def decode(kind: type[T], stored: bytes, identity: bytes) -> T:
+    """The document of the row that `identity` names; CorruptError if it is not what was stored there."""
+    payload = checksum.unseal(stored, identity)
+    if payload is None:
+        raise CorruptError(f"a {kind.__name__} does not match its checksum: its row is damaged, and is not served")
+    document: T = _DECODERS[kind].decode(payload)  # type: ignore[index, assignment]
+    return document
+
+
+_INVERT: Final = int.from_bytes(b"\xff" * 12)
+
+
+def invert(version: Version) -> bytes:
+    """Twelve bytes that sort in reverse: the newest version comes first."""
+    return (int.from_bytes(version.to_bytes()) ^ _INVERT).to_bytes(12)
+
+
+def revert(inverse: bytes) -> Version:
+    """The version that `invert` was given."""
+    return Version.from_bytes((int.from_bytes(inverse) ^ _INVERT).to_bytes(12))
+
+
+def record_identity(bucket_id: int, key: bytes, inverse: bytes) -> bytes:
+    """What a record's checksum covers besides the record."""
+    return b"record\0%d\0%s" % (bucket_id, inverse) + key
+
+
+def layout_identity(layout_id: int) -> bytes:
+    """What a layout's checksum covers besides the layout."""
+    return b"layout\0%d" % layout_id
+
+
+def bucket_identity(name: str) -> bytes:
+    """What a bucket's checksum covers besides its document."""
+    return b"bucket\0" + name.encode()
+
+
+def upload_identity(bucket_id: int, key: bytes, upload_id: str) -> bytes:
+    """What an upload's checksum covers besides its document."""
+    return b"upload\0%d\0%s\0" % (bucket_id, upload_id.encode()) + key
+
+
+def part_identity(upload_id: str, number: int) -> bytes:
+    """What a part's checksum covers besides its document."""
+    return b"part\0%d\0%s" % (number, upload_id.encode())
+
+
+def attributes_model(document: RecordDocument | UploadDocument) -> Attributes:
+    """A writer's attributes as rooms above know them."""
+    return Attributes(document.owner, document.headers, document.metadata, document.tags, document.acl)
+
+
+def checksum_tuple(value: Checksum | None) -> tuple[str, str, str] | None:
+    """A checksum as it is stored."""
+    return None if value is None else (value.algorithm, value.value, value.type)
+
+
+def checksum_model(stored: tuple[str, str, str] | None) -> Checksum | None:
+    """A checksum as rooms above know it."""
+    return None if stored is None else Checksum(*stored)
+
+
+def part_model(number: int, document: PartDocument) -> Part:
+    """A part as rooms above know it."""
+    return Part(number, document.size, document.etag, document.modified_ms, checksum_model(document.checksum))
+
+
+def parts_tuple(parts: tuple[Part, ...]) -> Parts:
+    """Parts as a layout keeps them."""
+    return tuple((p.number, p.size, p.etag, p.modified_ms, checksum_tuple(p.checksum)) for p in parts)
+
+
+def parts_model(parts: Parts) -> tuple[Part, ...]:
+    """Parts as rooms above know them."""
+    return tuple(Part(n, size, etag, ms, checksum_model(check)) for n, size, etag, ms, check in parts)
+
+
+def record_model(
+    bucket: str, key: str, version: Version, document: RecordDocument, *, parts: Parts = (), latest: bool = True
+) -> Record:
+    """A record as rooms above know it."""
+    return Record(
+        bucket=bucket,
+        key=key,
+        version=version,
+        null=document.null,
+        kind=Kind.DELETE_MARKER if document.delete_marker else Kind.OBJECT,
+        modified_ms=document.modified_ms,
+        attributes=attributes_model(document),
+        size=document.size,
+        etag=document.etag,
+        storage_class=document.storage_class,
+        checksum=checksum_model(document.checksum),
+        parts=parts_model(parts),
+        latest=latest,
+    )
+
+
+def upload_model(bucket: str, key: str, upload_id: str, document: UploadDocument) -> Upload:
+    """An upload as rooms above know it."""
+    return Upload(
+        id=upload_id,
+        bucket=bucket,
+        key=key,
+        started_ms=document.started_ms,
+        attributes=attributes_model(document),
+        storage_class=document.storage_class,
+        checksum_algorithm=document.checksum_algorithm,
+        checksum_type=document.checksum_type,
+    )
+
+
+def bucket_document(bucket: Bucket) -> BucketDocument:
+    """A bucket as it is stored."""
+    return BucketDocument(
+        bucket.owner, bucket.created_ms, str(bucket.versioning), bucket.quota_bytes, dict(bucket.settings)
+    )
+
+
+def bucket_model(name: str, document: BucketDocument) -> Bucket:
+    """A bucket as rooms above know it."""
+    return Bucket(
+        name,
+        document.owner,
+        document.created_ms,
+        Versioning(document.versioning),
+        document.quota_bytes,
+        document.settings,
+    )

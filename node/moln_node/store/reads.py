@@ -1,0 +1,32 @@
+"""The reading lanes' worker: answers queries of the index, each as of now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moln_node.store import database
+
+if TYPE_CHECKING:
+    import apsw
+
+    from moln_node.store.lane import Job
+
+
+class Reads:
+    """Answers queries on one connection. Every statement sees all that was committed before it began."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def work(self, jobs: list[Job[apsw.Connection, object]]) -> None:
+        """Answer every query that somebody still waits for."""
+        for job in jobs:
+            try:
+                with database.naming_errors():
+                    job.result = job.run(self._db)
+            except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any query)
+                job.error = error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()

@@ -1,0 +1,52 @@
+"""What the store's threads share in memory: the buckets as last committed, and which bodies are in use."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from moln_node.store.transaction import BucketRow
+    from moln_spec.version import Version
+
+
+class Pins:
+    """Bodies that somebody reads, or means to refer to: their files stay, whatever is dropped meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: Counter[int] = Counter()
+        """How often each body is pinned; read without the lock only where a stale answer is safe."""
+
+    def add(self, body_ids: Iterable[int]) -> None:
+        """Pin each once more."""
+        with self._lock:
+            for body_id in body_ids:
+                self.counts[body_id] += 1
+
+    def remove(self, body_ids: Iterable[int]) -> None:
+        """Take back one pin of each."""
+        with self._lock:
+            for body_id in body_ids:
+                self.counts[body_id] -= 1
+                if self.counts[body_id] <= 0:
+                    del self.counts[body_id]
+
+    def free(self, body_ids: Iterable[int]) -> list[int]:
+        """Those that nobody has pinned."""
+        with self._lock:
+            return [body_id for body_id in body_ids if body_id not in self.counts]
+
+
+@dataclass(slots=True)
+class State:
+    """Replaced as a whole by the writing lane after a commit; read by everybody."""
+
+    buckets: Mapping[str, BucketRow]
+    kept_version: Version | None
+    """The newest version that the index has kept."""
+    pins: Pins = field(default_factory=Pins)

@@ -1,0 +1,195 @@
+"""One store: everything that a node keeps on its disk, opened, put together and closed.
+
+`cluster` calls it from the event loop. It decides nothing about S3: it commits steps, answers look-ups, takes in bodies
+and opens objects. Only one process has a data directory open at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from moln_node.store import database, ingest, inline
+from moln_node.store.bodies import BodyDirectory, NewBody
+from moln_node.store.clock import Clock
+from moln_node.store.errors import DataInUseError
+from moln_node.store.lane import Lane
+from moln_node.store.ledger import Ledger
+from moln_node.store.reading import OpenObject, hold
+from moln_node.store.reads import Reads
+from moln_node.store.state import State
+from moln_node.store.steps.buckets import load
+from moln_node.store.writer import GroupCommit
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import apsw
+
+    from moln_node.store.ledger import Reservation
+    from moln_node.store.model import Sealed
+    from moln_node.store.steps.objects import Target
+    from moln_node.store.transaction import BucketRow, Transaction
+
+T = TypeVar("T")
+
+_READERS: Final = 3
+_THREADS: Final = 16  # for body files
+
+
+class Store:
+    """A data directory in use. Made by `open`, ended by `close`."""
+
+    def __init__(
+        self, lock: int, threads: ThreadPoolExecutor, bodies: BodyDirectory, ledger: Ledger, state: State, path: Path
+    ) -> None:
+        self._lock = lock
+        self._threads = threads
+        self._state = state
+        self._path = path
+        self.bodies = bodies
+        self.ledger = ledger
+        self._writing: Lane[Transaction]
+        self._reading: Lane[apsw.Connection]
+
+    @classmethod
+    async def open(cls, data: Path, node_number: int) -> Self:
+        """Open the store in `data`, made where it is empty.
+
+        Raises:
+            DataInUseError: another process has it open.
+            UnsupportedFormatError: another release wrote it.
+        """
+        lock = await asyncio.to_thread(_lock, data)
+        try:
+            return await cls._open(data, node_number, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    async def _open(cls, data: Path, node_number: int, lock: int) -> Self:
+        path = data / "index.db"
+        await asyncio.to_thread(database.create, path)
+        connection = database.connect(path)
+        with database.naming_errors():
+            opening = _begin_opening(connection)
+            clock, ledger, state = _load(connection, data, node_number)
+        bodies = await asyncio.to_thread(BodyDirectory, data, opening)
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
+        store = cls(lock, threads, bodies, ledger, state, path)
+        store._writing = Lane("write", [GroupCommit(connection, clock, state, ledger, store._collect)])
+        store._reading = Lane("read", [Reads(database.connect(path, read_only=True)) for _ in range(_READERS)], 8)
+        return store
+
+    async def close(self) -> None:
+        """Finish what was begun, fold the log into the index, and let go of the directory."""
+        await self._reading.close()
+        await self._writing.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    @property
+    def buckets(self) -> Mapping[str, BucketRow]:
+        """The buckets as last committed."""
+        return self._state.buckets
+
+    def commit(
+        self, step: Callable[[Transaction], T], bodies: Sequence[NewBody] = (), reservation: Reservation | None = None
+    ) -> asyncio.Future[T]:
+        """Do a step, and answer once it is on the disk.
+
+        The bodies and the reservation are the step's from here on: should it fail, the store lets go of both.
+        """
+
+        def run(tx: Transaction) -> T:
+            result = step(tx)
+            if reservation is not None:
+                tx.effects.reservations.append(reservation)
+            return result
+
+        def abandon() -> None:
+            if reservation is not None:
+                reservation.release()
+            self.discard(bodies)
+
+        return self._writing.submit(run, abandon)
+
+    def look(self, query: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        """Answer a query of the index."""
+        return self._reading.submit(query)
+
+    def open_object(self, target: Target, version_id: str | None) -> OpenObject:
+        """Open an object for reading."""
+        pins = self._state.pins
+        finding = self._reading.submit(
+            lambda db: hold(db, pins, target.bucket, target.bucket_id, target.key, version_id)
+        )
+        return OpenObject(self.bodies, self._threads, pins, finding)
+
+    async def take(
+        self,
+        body: AsyncIterator[bytes],
+        size: int,
+        seal: Callable[[], Awaitable[Sealed]],
+        level: int | None,
+        *,
+        small: bool = True,
+    ) -> tuple[tuple[NewBody, ...], Sealed]:
+        """Take a body in; when this returns, its bytes are on the disk or will be with the record.
+
+        `level` is zstd's, or None. `small` allows the body to live in the index.
+        """
+        if size == 0 or (small and size <= inline.LIMIT):
+            return await ingest.take_inline(self.bodies, body, size, seal, level)
+        return await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
+
+    def discard(self, bodies: Sequence[NewBody]) -> None:
+        """Remove bodies that became nobody's."""
+        files = [body.id for body in bodies if body.inline is None]
+        if files:
+            self._threads.submit(self.bodies.delete, files)
+
+    def _collect(self, garbage: list[int]) -> None:
+        """Called on the writing lane after each commit, with the bodies that it dropped."""
+
+
+def _lock(data: Path) -> int:
+    """Make the directory, and keep other processes out."""
+    data.mkdir(parents=True, exist_ok=True)
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise DataInUseError(f"{data} is in use by another process: stop that one first") from error
+    return lock
+
+
+def _begin_opening(connection: apsw.Connection) -> int:
+    """Count how often the store was opened, so that no body id is ever used twice."""
+    connection.execute("BEGIN IMMEDIATE")
+    row = connection.execute("SELECT value FROM meta WHERE name = 'openings'").fetchone()
+    opening = 1 if row is None else int(row[0]) + 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('openings', ?)", (opening,))
+    connection.execute("COMMIT")
+    return opening
+
+
+def _load(connection: apsw.Connection, data: Path, node_number: int) -> tuple[Clock, Ledger, State]:
+    """What the store keeps in memory, as the index has it."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
+    newest = None if row is None else Version.from_bytes(row[0])
+    usage = {
+        (bucket, name): (objects, size, parts)
+        for bucket, name, objects, size, parts in connection.execute("SELECT * FROM usage")
+    }
+    buckets = load(connection.execute("SELECT id, name, document FROM bucket"))
+    return Clock(node_number, newest), Ledger(data, usage), State(buckets, newest)
