@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moln_node.s3 import tagging
+from moln_node.s3 import tag_set
 from moln_node.s3.errors import S3Error
 from moln_spec.classes import Candidate, UnknownStorageClassError
 
@@ -58,7 +58,7 @@ def describe(headers: Mapping[str, str]) -> Described:
             key = name[len(METADATA_PREFIX) :]
             metadata[key] = f"{metadata[key]},{_text(value)}" if key in metadata else _text(value)
         elif name == "x-amz-tagging":
-            tags = tagging.parse_header(value)
+            tags = tag_set.parse_header(value)
         elif name == "x-amz-storage-class":
             storage_class = value
         elif name.startswith(_NOT_BUILT):
