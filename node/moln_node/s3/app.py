@@ -18,7 +18,7 @@ from moln_node.s3.access import authorise, within_role
 from moln_node.s3.auth.authenticate import authenticate
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
-from moln_node.s3.settings import Settings
+from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
 from moln_node.store.errors import StoreError
 
@@ -58,6 +58,13 @@ class Front:
             if expectation.unmet:
                 # it may or may not send the body that nobody asked for: what follows could not be told apart
                 response.force_close()
+        seconds = time.perf_counter() - started
+        if self._settings.observe is not None:
+            operation = request.get("operation", "Unknown")
+            sent = response.body_length if response.prepared else response.content_length or 0
+            received = request.content.total_bytes
+            sent = 0 if request.method == "HEAD" else sent
+            self._settings.observe(Seen(operation, response.status, seconds, received, sent))
         if _access.isEnabledFor(logging.INFO):
             _access.info(
                 "%s %s %r %d %.1f ms",
@@ -65,7 +72,7 @@ class Front:
                 request.method,
                 request.raw_path.partition("?")[0],  # a query may hold a presigned signature
                 response.status,
-                (time.perf_counter() - started) * 1000,
+                seconds * 1000,
             )
         return response
 
@@ -74,6 +81,7 @@ class Front:
         host, secure, remote = self._outside(request)
         target = parse_target(request.raw_path, host, settings.domains)
         operation = routing.find(request.method, target, request.headers)
+        request["operation"] = operation.name
         authentication = authenticate(request.method, target, request.headers, host, self._keyring, settings)
         call = Call(
             request, target, operation, authentication, self._objects, self._keyring, settings, request_id,
@@ -141,6 +149,7 @@ def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = 
     aiohttp's server without its router, which would normalise paths and answer 404 to a key with a newline; bodies as
     they were sent, never decompressed; the access log is ours.
     """
-    front = Front(objects, keyring, settings or Settings())
+    settings = settings or Settings()
+    front = Front(objects, keyring, settings)
     server = web.Server(front.handle, handler_cancellation=True, auto_decompress=False, access_log=None)
-    return web.ServerRunner(server)
+    return web.ServerRunner(server, shutdown_timeout=settings.stop_seconds)

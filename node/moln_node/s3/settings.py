@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """One answered request, as metrics see it: the operation's name (`Unknown` before it was found), never a key."""
+
+    operation: str
+    status: int
+    seconds: float
+    received: int  # bytes of the body as sent, framing included
+    sent: int  # bytes of the answer's body
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Names, limits and time-outs of the S3 front. Sizes are bytes, times are seconds."""
 
@@ -21,3 +32,5 @@ class Settings:
     body_idle: float = 60.0  # without a byte of a body, the request is given up
     max_document: int = 4 * 1024 * 1024  # XML and JSON bodies
     now: Callable[[], float] = time.time
+    stop_seconds: float = 60.0  # for the requests under way when the node stops
+    observe: Callable[[Seen], None] | None = None  # told of every answer; must be quick
