@@ -23,7 +23,6 @@ SMALLEST_XFS = 300 << 20
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _RELEASE_TIMEOUT = 10.0
 
-BlockError = LabError
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,12 @@ def kill(group: str) -> None:
     _wait(gone, f"processes of {group} outlive SIGKILL: {sorted(members(group))}")
 
 
+def frozen(group: str) -> bool:
+    """Tell whether a group was frozen and never thawed, as when a `kill` is interrupted."""
+    state = _ROOT / "freezer" / group / "freezer.state"
+    return state.exists() and state.read_text().strip() != "THAWED"
+
+
 def remove(group: str) -> None:
     """Remove a group that has no processes, and all groups below it.
 

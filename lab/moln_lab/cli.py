@@ -5,10 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from moln_lab import status
-from moln_lab.block import BlockError
+from moln_lab import cli_faults, status
 from moln_lab.errors import LabError
-from moln_lab.faults import Faults
 from moln_lab.lab import Lab
 from moln_lab.topology import MAX_NODES, Settings
 
@@ -19,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run: Callable[[argparse.Namespace], None] = arguments.run
     try:
         run(arguments)
-    except (LabError, BlockError) as error:
+    except LabError as error:
         print(f"moln-lab: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -28,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="moln-lab", description="A real Kubernetes on this machine, for development.")
-    parser.add_argument("--name", default="lab", help="which lab; several can run beside each other (default: lab)")
+    parser.add_argument("--name", help="which lab; several can run side by side (default: $MOLN_LAB_NAME, or lab)")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = verbs.add_parser("up", help="start what is not running; safe to repeat")
@@ -42,36 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(program, add_help=False, help=f"run {program} on the lab", prefix_chars="\0")
         verb.add_argument("words", nargs=argparse.REMAINDER)
         verb.set_defaults(run=_pass_on, program=program)
-    _add_node(verbs.add_parser("node", help="take a node's power, or give it back"))
-    _add_net(verbs.add_parser("net", help="cut or delay the network between hosts, or heal it"))
+    cli_faults.add_node(verbs.add_parser("node", help="take a node's power, or give it back"))
+    cli_faults.add_net(verbs.add_parser("net", help="cut or delay the network between hosts, or heal it"))
+    cli_faults.add_volume(verbs.add_parser("volume", help="list, fill or wipe volumes, or cut their power"))
     return parser
-
-
-def _add_node(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    kill = verbs.add_parser("kill", help="end its kubelet and all its containers, at once")
-    kill.set_defaults(run=lambda arguments: _faults(arguments).kill_node(arguments.node))
-    start = verbs.add_parser("start", help="boot it, and wait until it is Ready")
-    start.set_defaults(run=lambda arguments: _faults(arguments).start_node(arguments.node))
-    for verb in (kill, start):
-        verb.add_argument("node", metavar="NODE")
-
-
-def _add_net(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    cut = verbs.add_parser("cut", help="lose all that is sent between two hosts")
-    cut.set_defaults(run=lambda a: _faults(a).cut(a.a, a.b, one_way=a.one_way))
-    delay = verbs.add_parser("delay", help="let all that is sent between two nodes arrive later")
-    delay.set_defaults(run=lambda a: _faults(a).delay(a.a, a.b, a.milliseconds, one_way=a.one_way))
-    for verb in (cut, delay):
-        verb.add_argument("a", metavar="A", help="a node, or `control`")
-        verb.add_argument("b", metavar="B")
-        verb.add_argument("--one-way", action="store_true", help="only what A sends to B")
-    delay.add_argument("milliseconds", metavar="MILLISECONDS", type=int)
-    heal = verbs.add_parser("heal", help="take away cuts and delays between two hosts, or all of them")
-    heal.add_argument("a", metavar="A", nargs="?")
-    heal.add_argument("b", metavar="B", nargs="?")
-    heal.set_defaults(run=_heal)
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -102,13 +74,3 @@ def _pass_on(arguments: argparse.Namespace) -> None:
     lab = Lab.existing(arguments.name)
     environment = {**os.environ, "KUBECONFIG": str(lab.topology.kubeconfig)}
     os.execve(lab.programs / arguments.program, [arguments.program, *arguments.words], environment)  # noqa: S606
-
-
-def _heal(arguments: argparse.Namespace) -> None:
-    if (arguments.a is None) != (arguments.b is None):
-        raise LabError("`net heal` takes two hosts, or none for all of them")
-    _faults(arguments).heal(arguments.a, arguments.b)
-
-
-def _faults(arguments: argparse.Namespace) -> Faults:
-    return Faults(Lab.existing(arguments.name))

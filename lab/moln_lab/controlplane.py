@@ -1,13 +1,11 @@
 """The control plane's programs: etcd, API server, controller manager, scheduler and cluster DNS, on one host.
 
-Called by `lab`. `programs` says what runs; `ready` asks the API server.
+Called by `boot`. `programs` says what runs.
 """
 
 from pathlib import Path
 from urllib.request import urlopen
 
-from moln_lab.commands import run
-from moln_lab.errors import LabError
 from moln_lab.files import write
 from moln_lab.pki import Authority
 from moln_lab.processes import Program
@@ -25,7 +23,7 @@ _NODE_SILENCE = "16s"
 """After this a silent node is NotReady; Kubernetes' own default of 50 s makes tests of dead nodes slow."""
 
 
-def prepare(topology: Topology, authority: Authority) -> None:
+def _prepare(topology: Topology, authority: Authority) -> None:
     """Write the kubeconfigs and configuration files that the programs read."""
     for user, name, groups in (
         ("system:kube-controller-manager", "controller-manager", ()),
@@ -37,8 +35,10 @@ def prepare(topology: Topology, authority: Authority) -> None:
     write(_folder(topology) / "Corefile", _corefile(topology))
 
 
-def programs(topology: Topology, authority: Authority, binaries: Path) -> list[Program]:
-    """Return the programs in the order in which they start."""
+def programs(topology: Topology, binaries: Path) -> list[Program]:
+    """Return the programs in the order in which they start, and write the files that they read."""
+    authority = Authority(topology.pki)
+    _prepare(topology, authority)
     folder = _folder(topology)
 
     def program(name: str, *flags: str, reads: tuple[Path, ...] = ()) -> Program:
@@ -57,15 +57,6 @@ def programs(topology: Topology, authority: Authority, binaries: Path) -> list[P
         program("kube-scheduler", f"--kubeconfig={folder / 'scheduler.kubeconfig'}", "--leader-elect=false"),
         program("coredns", f"-conf={folder / 'Corefile'}", reads=(folder / "Corefile",)),
     ]
-
-
-def ready(topology: Topology, binaries: Path) -> bool:
-    """Tell whether the API server answers, and says that all of it is ready."""
-    try:
-        run([binaries / "kubectl", "--kubeconfig", topology.kubeconfig, "get", "--raw", "/readyz"], timeout=10)
-    except LabError:
-        return False
-    return True
 
 
 def dns_ready(topology: Topology) -> bool:

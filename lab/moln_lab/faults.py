@@ -39,7 +39,7 @@ class Faults:
         Raises:
             LabError: There is no such node.
         """
-        self._lab.machine(self._topology.node(name)).power_off()
+        self._lab.power_off(self._topology.node(name))
 
     def start_node(self, name: str) -> None:
         """Give a node its power back and wait until Kubernetes takes it for Ready.
@@ -47,9 +47,7 @@ class Faults:
         Raises:
             LabError: There is no such node, or it did not become Ready.
         """
-        node = self._topology.node(name)
-        self._lab.start_node(node)
-        wait_for(lambda: self._lab.node_ready(node), f"{name}'s becoming Ready", timeout=90, poll=0.5)
+        self._lab.power_on(self._topology.node(name))
 
     def cut(self, a: str, b: str, *, one_way: bool = False) -> None:
         """Drop all that one host sends to another, and, unless `one_way`, what the other sends back.
@@ -107,8 +105,7 @@ class Faults:
         """Leave no fault: every node runs, every link is whole. What a test calls last."""
         self.heal()
         for node in self._topology.nodes:
-            if not self._lab.node_ready(node):
-                self.start_node(node.name)
+            self.start_node(node.name)
 
     def _directions(self, a: str, b: str, *, one_way: bool) -> list[tuple[Host, Host]]:
         first, second = self._topology.host(a), self._topology.host(b)
@@ -125,7 +122,7 @@ class Faults:
             name=f"delay.{source.name}.{target.name}",
             argv=(sys.executable, "-m", "moln_lab.delay", tap, target.name, str(milliseconds)),
             netns=self._topology.control.netns,
-            cgroup=f"{self._topology.cgroup}/delay",
+            cgroup=f"{self._topology.cgroup}/delay-{tap}",
         )
         self._lab.processes.ensure(program)
 

@@ -1,6 +1,6 @@
 """The nodes as machines that can be switched on and off: containerd, kubelet and kube-proxy of each.
 
-Called by `lab` (all nodes) and `faults` (one). Switching off is what a power failure does: every process at one
+Called by `boot`. Switching off is what a power failure does: every process at one
 moment. Switching on is a boot: what the node had in memory is cleared first, what it had on disk is kept.
 """
 
@@ -14,6 +14,7 @@ from moln_lab.block import release_under
 from moln_lab.files import write
 from moln_lab.pki import Authority
 from moln_lab.processes import ProcessTable, Program
+from moln_lab.saved import Saved
 from moln_lab.topology import DNS_DOMAIN, DNS_SERVICE, REGION, Node, Topology
 
 KUBELET_GROUP = "pods"
@@ -23,21 +24,16 @@ KUBELET_GROUP = "pods"
 class Machine:
     """One node's programs."""
 
-    def __init__(self, topology: Topology, node: Node, authority: Authority, binaries: Path, csi: Path) -> None:
+    def __init__(self, topology: Topology, node: Node, builds: Saved) -> None:
         self._topology = topology
         self._node = node
-        self._authority = authority
-        self._binaries = binaries
-        self._csi = csi
+        self._builds = builds
+        self._authority = Authority(topology.pki)
         self._table = ProcessTable(topology.state)
-
-    def running(self) -> bool:
-        """Tell whether any of the node's programs runs."""
-        return bool(cgroups.members(self._node.cgroup))
 
     def start_runtime(self) -> None:
         """Boot the node as far as its container runtime; nothing happens if that runs."""
-        if not self._table.alive(containerd.program(self._node).name):
+        if not self._table.runs(containerd.program(self._node)) or self._half_dead():
             self.power_off()
             self._clear_memory()
         network.ensure_node(self._topology, self._node)
@@ -46,17 +42,24 @@ class Machine:
 
     def start_kubelet(self) -> None:
         """Let the node join the cluster and run pods, once its runtime runs."""
-        for program in (volumes.node_program(self._topology, self._node, self._csi), self._kubelet(), self._proxy()):
+        for program in (
+            volumes.node_program(self._topology, self._node, self._builds.csi),
+            self._kubelet(),
+            self._proxy(),
+        ):
             self._table.ensure(program)
 
     def power_off(self) -> None:
         """End every process of the node at one moment, pods and all."""
         cgroups.kill(self._node.cgroup)
 
-    def check(self) -> None:
-        """Raise LabError when one of the node's programs has ended by itself."""
-        for name in ("containerd", "csi-driver", "kubelet", "kube-proxy"):
-            self._table.check(f"{self._node.name}.{name}")
+    def program_names(self) -> list[str]:
+        """Return what a running node consists of, as the process table names it."""
+        return [f"{self._node.name}.{name}" for name in ("containerd", "csi-driver", "kubelet", "kube-proxy")]
+
+    def _half_dead(self) -> bool:
+        """Tell whether a fault was interrupted half way: the node frozen, or its kubelet stopped for good."""
+        return cgroups.frozen(self._node.cgroup) or self._table.stopped(f"{self._node.name}.kubelet")
 
     def _clear_memory(self) -> None:
         """Drop what a machine loses with its power: mounts, pods' networks, sockets, cgroups."""
@@ -152,7 +155,7 @@ class Machine:
     def _program(self, name: str, *flags: str, reads: tuple[Path, ...]) -> Program:
         return Program(
             name=f"{self._node.name}.{name}",
-            argv=(str(self._binaries / name), *flags),
+            argv=(str(self._builds.kubernetes / name), *flags),
             netns=self._node.netns,
             cgroup=f"{self._node.cgroup}/{name}",
             reads=reads,

@@ -2,9 +2,9 @@
 
     machine (moln-NAME) ---- br0 of the control plane's host ---- eth0 of node-1, node-2, ...
 
-Called by `lab` (lay, remove) and `hosts`. A host's default route leads into a cable that ends nowhere: a Service's
-address can be translated because a route exists, and nothing can leave the machine. All `ensure` functions are
-idempotent; what they make in this machine's own namespace is the one link that the topology names.
+Called by `boot`, `hosts`, `lab` (remove) and `faults`. A host's default route leads into a cable that ends nowhere:
+a Service's address can be translated because a route exists, and nothing can leave the machine. All `ensure`
+functions are idempotent; what they make in this machine's own namespace is the one link that the topology names.
 """
 
 from collections.abc import Sequence
@@ -89,14 +89,13 @@ def ensure_node(topology: Topology, node: Node) -> None:
     _set(node, "ipv4/ip_forward", "1")
 
 
-def ensure_routes(topology: Topology) -> None:
-    """Tell every host, and this machine, which node each pod subnet is behind."""
-    for node in topology.nodes:
-        route = f"route replace {node.pods} via {node.address}"
-        for host in (topology.control, *topology.nodes):
-            if host != node:
-                _configure(host, [route])
-        run(["ip", *route.split()])
+def ensure_routes(topology: Topology, node: Node) -> None:
+    """Tell a node where the others' pods are, and the control plane and this machine where its own are."""
+    others = [other for other in topology.nodes if other != node]
+    _configure(node, [f"route replace {other.pods} via {other.address}" for other in others])
+    route = f"route replace {node.pods} via {node.address}"
+    _configure(topology.control, [route])
+    run(["ip", *route.split()])
 
 
 def remove(topology: Topology) -> None:

@@ -64,21 +64,43 @@ class ProcessTable:
 
     def ensure(self, program: Program) -> bool:
         """Have a program running as described; tell whether it had to be started."""
-        record = self._read(program.name)
-        if record is not None and record.digest == program.digest():
+        if self.runs(program):
             return False
-        if record is not None:
-            self.stop(program.name)
+        self.stop(program.name)
+        # One that was started by a command that died before it could write down the id is found by its group.
+        cgroups.kill(program.cgroup)
         self._start(program)
         return True
+
+    def runs(self, program: Program) -> bool:
+        """Tell whether a program runs as described."""
+        record = self._read(program.name)
+        return record is not None and record.digest == program.digest()
+
+    def started(self, name: str) -> float:
+        """Return when a running program started, as a time.time().
+
+        Raises:
+            LabError: It does not run.
+        """
+        record = self._read(name)
+        if record is None:
+            raise LabError(f"{name} does not run; the end of {self.log(name)}:\n{last_lines(self.log(name))}")
+        since_boot = record.started / os.sysconf("SC_CLK_TCK")
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+
+    def stopped(self, name: str, patience: float = 1) -> bool:
+        """Tell whether a program has been stopped (SIGSTOP) and stays so."""
+        deadline = time.monotonic() + patience
+        while (pid := self.pid(name)) is not None and _state(pid) == "T":
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(_POLL)
+        return False
 
     def alive(self, name: str) -> bool:
         """Tell whether a program that was started under this name still runs."""
         return self._read(name) is not None
-
-    def names(self) -> list[str]:
-        """Return the names of all programs that run."""
-        return sorted(name for name in (file.stem for file in self._records.glob("*.json")) if self.alive(name))
 
     def pid(self, name: str) -> int | None:
         """Return a running program's process id."""
@@ -157,12 +179,21 @@ class ProcessTable:
 
 def _start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; nothing when it is gone or only waits to be reaped."""
+    stat = _stat(pid)
+    return None if stat is None or stat[0] == "Z" else int(stat[19])
+
+
+def _state(pid: int) -> str | None:
+    stat = _stat(pid)
+    return stat[0] if stat else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of proc_pid_stat(5) from the third on; nothing when there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else int(fields[18])
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

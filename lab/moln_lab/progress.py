@@ -21,6 +21,7 @@ class Progress:
     """Prints one line per step to standard error; on a terminal the line of a long step counts the seconds."""
 
     def __init__(self, cache: Path) -> None:
+        self.cache = cache
         self._memory = cache / "durations.json"
         self._terminal = sys.stderr.isatty()
 

@@ -48,18 +48,6 @@ class KubernetesPod(BaseModel):
     status: _PodStatus
 
 
-class KubernetesNodes(BaseModel):
-    """A list of nodes, as kubectl prints it."""
-
-    items: list[KubernetesNode]
-
-
-class KubernetesPods(BaseModel):
-    """A list of pods, as kubectl prints it."""
-
-    items: list[KubernetesPod]
-
-
 @dataclass(frozen=True, slots=True)
 class NodeLine:
     """One node of a lab."""

@@ -35,24 +35,25 @@ class Settings:
     cache: Path
 
     @staticmethod
-    def of(name: str = "lab", nodes: int = 3, state: Path | None = None) -> "Settings":
-        """Fill in the defaults, from MOLN_LAB_STATE and MOLN_LAB_CACHE where they are set.
+    def of(name: str | None = None, nodes: int = 3) -> "Settings":
+        """Fill in the defaults, from MOLN_LAB_NAME, MOLN_LAB_STATE and MOLN_LAB_CACHE where they are set.
 
         Raises:
             LabError: The name or the number of nodes is out of bounds.
         """
+        name = name or os.environ.get("MOLN_LAB_NAME") or "lab"
         if not re.fullmatch(r"[a-z][a-z0-9]{0,9}", name):
             raise LabError(
                 f"a lab's name is 1 to 10 lower-case letters and digits, beginning with a letter: not {name!r}"
             )
         if not 1 <= nodes <= MAX_NODES:
             raise LabError(f"a lab has 1 to {MAX_NODES} nodes, not {nodes}")
-        default = Path("/var/lib") / f"moln-{name}"
-        chosen = os.environ.get("MOLN_LAB_STATE") if name == "lab" else None
+        # The state folder that is chosen is the lab's that is named "lab"; others lie beside it.
+        chosen = Path(os.environ.get("MOLN_LAB_STATE") or "/var/lib/moln-lab").absolute()
         return Settings(
             name=name,
             nodes=nodes,
-            state=(state or Path(chosen or default)).absolute(),
+            state=chosen if name == "lab" else chosen.with_name(f"moln-{name}"),
             cache=Path(os.environ.get("MOLN_LAB_CACHE") or Path.home() / ".cache/moln-lab").absolute(),
         )
 
@@ -99,6 +100,7 @@ class Topology:
         self.control = Host(CONTROL, self.network[1], self.state / "netns" / CONTROL, f"{self.cgroup}/{CONTROL}")
         self.nodes = tuple(self._node(number) for number in range(1, settings.nodes + 1))
         self.kubeconfig = self.state / "kubeconfig"
+        self.pki = self.state / "pki"
 
     def _node(self, number: int) -> Node:
         name = f"node-{number}"
