@@ -24,7 +24,6 @@ _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _RELEASE_TIMEOUT = 10.0
 
 
-
 @dataclass(frozen=True, slots=True)
 class Mount:
     """One line of /proc/self/mountinfo."""
