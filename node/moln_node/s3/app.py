@@ -9,18 +9,20 @@ import asyncio
 import logging
 import secrets
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from moln_node.s3 import routing
-from moln_node.s3.access import authorise, within_role
-from moln_node.s3.auth.authenticate import authenticate
+from moln_node.s3 import cors, routing
+from moln_node.s3.access import authorise, may_list, within_role
+from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
+from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
 from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
-from moln_node.store.errors import StoreError
+from moln_node.store.errors import NoSuchKeyError, StoreError
 
 if TYPE_CHECKING:
     from moln_node.cluster.objects import Objects
@@ -28,6 +30,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("moln.s3")
 _access = logging.getLogger("moln.s3.access")
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request under way: what is known of it at any moment, also when it fails."""
+
+    request: web.BaseRequest
+    id: str
+    common: dict[str, str]  # headers of whatever answer it gets
+    expectation: Expectation
+    operation: str = "Unknown"
+
+    @property
+    def path(self) -> str:
+        """The path as sent; the query may hold a presigned signature and is shown to nobody."""
+        return self.request.raw_path.partition("?")[0]
 
 
 class Front:
@@ -41,59 +59,86 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raises but for cancellation and lost connections."""
-        request_id = secrets.token_hex(8).upper()
         started = time.perf_counter()
-        expectation = Expectation(request)
+        request_id = secrets.token_hex(8).upper()
+        common = {"x-amz-request-id": request_id, "x-amz-id-2": self._host_id, "Server": "moln"}
+        exchange = _Exchange(request, request_id, common, Expectation(request))
         try:
-            response = await self._answer(request, expectation, request_id)
+            response = await self._answer(exchange)
         except S3Error as error:
-            response = self._refusal(request, error, request_id)
+            response = self._refusal(exchange, error)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 whatever it is, the client gets S3's XML and the log the rest
-            _log.exception("request %s failed: %s %r", request_id, request.method, request.raw_path.partition("?")[0])
-            response = self._refusal(request, S3Error("InternalError"), request_id)
+            _log.exception("request %s failed: %s %r", request_id, request.method, exchange.path)
+            response = self._refusal(exchange, S3Error("InternalError"))
         if not response.prepared:
-            self._stamp(response, request_id)
-            if expectation.unmet:
+            response.headers.update(common)
+            if exchange.expectation.unmet:
                 # it may or may not send the body that nobody asked for: what follows could not be told apart
                 response.force_close()
-        seconds = time.perf_counter() - started
-        if self._settings.observe is not None:
-            operation = request.get("operation", "Unknown")
-            sent = response.body_length if response.prepared else response.content_length or 0
-            received = request.content.total_bytes
-            sent = 0 if request.method == "HEAD" else sent
-            self._settings.observe(Seen(operation, response.status, seconds, received, sent))
-        if _access.isEnabledFor(logging.INFO):
-            _access.info(
-                "%s %s %r %d %.1f ms",
-                request_id,
-                request.method,
-                request.raw_path.partition("?")[0],  # a query may hold a presigned signature
-                response.status,
-                seconds * 1000,
-            )
+        self._tell(exchange, response, time.perf_counter() - started)
         return response
 
-    async def _answer(self, request: web.BaseRequest, expectation: Expectation, request_id: str) -> web.StreamResponse:
-        settings = self._settings
+    def _tell(self, exchange: _Exchange, response: web.StreamResponse, seconds: float) -> None:
+        """Let the access log and the metrics know of an answer."""
+        request = exchange.request
+        if self._settings.observe is not None:
+            sent = response.body_length if response.prepared else response.content_length or 0
+            sent = 0 if request.method == "HEAD" else sent
+            self._settings.observe(
+                Seen(exchange.operation, response.status, seconds, request.content.total_bytes, sent)
+            )
+        if _access.isEnabledFor(logging.INFO):
+            _access.info(
+                "%s %s %r %d %.1f ms", exchange.id, request.method, exchange.path, response.status, seconds * 1000
+            )
+
+    async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
+        request, settings = exchange.request, self._settings
         host, secure, remote = self._outside(request)
         target = parse_target(request.raw_path, host, settings.domains)
         operation = routing.find(request.method, target, request.headers)
-        request["operation"] = operation.name
-        authentication = authenticate(request.method, target, request.headers, host, self._keyring, settings)
+        exchange.operation = operation.name
+        if "Origin" in request.headers and target.bucket and request.method != "OPTIONS":
+            exchange.common.update(await self._cors(request, target.bucket))
+        if operation.signed:
+            authentication = authenticate(request.method, target, request.headers, host, self._keyring, settings)
+        else:
+            authentication = Authentication(ANONYMOUS, UNSIGNED)
         call = Call(
-            request, target, operation, authentication, self._objects, self._keyring, settings, request_id,
-            self._host_id, secure, remote, expectation,
-        )  # fmt: skip
+            request=request,
+            target=target,
+            operation=operation,
+            authentication=authentication,
+            objects=self._objects,
+            keyring=self._keyring,
+            settings=settings,
+            request_id=exchange.id,
+            host_id=self._host_id,
+            secure=secure,
+            remote=remote,
+            expectation=exchange.expectation,
+            common=exchange.common,
+        )
         try:
             await self._admit(call)
             if operation.handler is None:
                 raise S3Error("NotImplemented", f"{operation.name} is not implemented.")
             return await operation.handler(call)
+        except NoSuchKeyError as error:
+            if call.found is not None and not await may_list(call, call.found):
+                raise S3Error("AccessDenied") from error
+            raise from_store(error, target.bucket, target.key) from error
         except StoreError as error:
             raise from_store(error, target.bucket, target.key) from error
+
+    async def _cors(self, request: web.BaseRequest, bucket: str) -> dict[str, str]:
+        """The CORS headers of the answer, whatever it will be: a script must be able to read errors too."""
+        try:
+            return cors.headers_for(await self._objects.bucket(bucket), request.method, request.headers)
+        except StoreError:
+            return {}
 
     def _outside(self, request: web.BaseRequest) -> tuple[str, bool, str]:
         """Host, whether TLS was used, and address, as the client sees them."""
@@ -125,22 +170,15 @@ class Front:
         if expected is not None and call.found is not None and call.found.owner != expected:
             raise S3Error("AccessDenied", "The bucket does not belong to the owner in x-amz-expected-bucket-owner.")
 
-    def _refusal(self, request: web.BaseRequest, error: S3Error, request_id: str) -> web.Response:
+    def _refusal(self, exchange: _Exchange, error: S3Error) -> web.Response:
         """An error as S3 answers it; without a body for HEAD and 304."""
-        if request.method == "HEAD" or error.status == 304:
+        if exchange.request.method == "HEAD" or error.status == 304:
             response = web.Response(status=error.status)
         else:
-            resource = request.raw_path.partition("?")[0]
-            body = error.document(resource, request_id, self._host_id)
+            body = error.document(exchange.path, exchange.id, self._host_id)
             response = web.Response(status=error.status, body=body, content_type="application/xml")
         response.headers.update(error.headers)
         return response
-
-    def _stamp(self, response: web.StreamResponse, request_id: str) -> None:
-        headers = response.headers
-        headers["x-amz-request-id"] = request_id
-        headers["x-amz-id-2"] = self._host_id
-        headers["Server"] = "moln"
 
 
 def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> web.ServerRunner:

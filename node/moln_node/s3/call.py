@@ -70,6 +70,7 @@ class Call:
     secure: bool
     remote: str
     expectation: Expectation
+    common: dict[str, str]
     found: Bucket | None = None
     _chunked: Chunked | None = field(default=None, repr=False)
 
@@ -112,6 +113,7 @@ class Call:
         key: str,
         *,
         version_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Bucket:
         """May the caller also do this (`s3:GetObject` on a copy's source, `s3:DeleteObject` on each of many)?
@@ -119,7 +121,14 @@ class Call:
         Returns the bucket concerned; raises S3Error AccessDenied, or what the store says of the bucket.
         """
         known = self.found if self.found is not None and self.found.name == bucket else None
-        return await authorise(self, action, bucket, key, version_id=version_id, known=known, tags=tags)
+        return await authorise(
+            self, action, bucket, key, version_id=version_id, known=known, headers=headers, tags=tags
+        )
+
+    async def start(self, response: web.StreamResponse) -> None:
+        """Send the head of a streamed answer, with the headers that every answer has. The body is the handler's."""
+        response.headers.update(self.common)
+        await response.prepare(self.request)
 
     @property
     def size(self) -> int | None:
@@ -190,7 +199,11 @@ class Call:
         data = await self.read(limit)
         if not data.strip():
             raise S3Error("MissingRequestBodyError")
+        return self.parse_xml(data)
+
+    def parse_xml(self, data: bytes, code: str = "MalformedXML") -> Element:
+        """The root of a document that was read; S3Error `code` if it is no XML that we take."""
         try:
             return xml.parse(data)
         except ValueError:
-            raise S3Error("MalformedXML") from None
+            raise S3Error(code) from None

@@ -20,7 +20,8 @@ class Operation:
     """An operation of S3: AWS's name, the action that policies speak of, and who does it (None: 501).
 
     `version_action` is the action instead when the request names a version. An operation that is not `checked` decides
-    for itself who may call it (POST forms carry their own signature; a preflight has none).
+    for itself who may call it; one that is not `signed` is never signed in the way of all others (POST forms carry a
+    signature of their own, a preflight none).
     """
 
     name: str
@@ -28,3 +29,4 @@ class Operation:
     handler: Handler | None = None
     version_action: str = ""
     checked: bool = True
+    signed: bool = True

@@ -9,20 +9,27 @@ from typing import TYPE_CHECKING
 
 from moln_node.s3 import (
     attributes,
+    bucket_tagging,
     buckets,
     completion,
     copy,
+    cors,
     lifecycle,
     listing,
     multi_delete,
     multipart,
+    quota,
     reading,
     tagging,
+    unbuilt,
     upload_listing,
     writing,
 )
+from moln_node.s3.acl import controls
+from moln_node.s3.acl import handlers as acl
 from moln_node.s3.errors import S3Error
 from moln_node.s3.operation import Operation
+from moln_node.s3.policy import handlers as policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,30 +68,48 @@ BUCKET: Table = {
     ("DELETE", "lifecycle"): Operation(
         "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", lifecycle.delete_lifecycle
     ),
-    ("GET", "policy"): Operation("GetBucketPolicy", "s3:GetBucketPolicy"),
-    ("PUT", "policy"): Operation("PutBucketPolicy", "s3:PutBucketPolicy"),
-    ("DELETE", "policy"): Operation("DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
-    ("GET", "policyStatus"): Operation("GetBucketPolicyStatus", "s3:GetBucketPolicyStatus"),
-    ("GET", "cors"): Operation("GetBucketCors", "s3:GetBucketCORS"),
-    ("PUT", "cors"): Operation("PutBucketCors", "s3:PutBucketCORS"),
-    ("DELETE", "cors"): Operation("DeleteBucketCors", "s3:PutBucketCORS"),
-    ("GET", "acl"): Operation("GetBucketAcl", "s3:GetBucketAcl"),
-    ("PUT", "acl"): Operation("PutBucketAcl", "s3:PutBucketAcl"),
-    ("GET", "tagging"): Operation("GetBucketTagging", "s3:GetBucketTagging"),
-    ("PUT", "tagging"): Operation("PutBucketTagging", "s3:PutBucketTagging"),
-    ("DELETE", "tagging"): Operation("DeleteBucketTagging", "s3:PutBucketTagging"),
-    ("GET", "ownershipControls"): Operation("GetBucketOwnershipControls", "s3:GetBucketOwnershipControls"),
-    ("PUT", "ownershipControls"): Operation("PutBucketOwnershipControls", "s3:PutBucketOwnershipControls"),
-    ("DELETE", "ownershipControls"): Operation("DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls"),
-    ("GET", "publicAccessBlock"): Operation("GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock"),
-    ("PUT", "publicAccessBlock"): Operation("PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
-    ("DELETE", "publicAccessBlock"): Operation("DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
-    ("GET", "quota"): Operation("GetBucketQuota", "s3:GetBucketQuota"),
-    ("PUT", "quota"): Operation("PutBucketQuota", "s3:PutBucketQuota"),
-    ("DELETE", "quota"): Operation("DeleteBucketQuota", "s3:PutBucketQuota"),
+    ("GET", "policy"): Operation("GetBucketPolicy", "s3:GetBucketPolicy", policy.get_policy),
+    ("PUT", "policy"): Operation("PutBucketPolicy", "s3:PutBucketPolicy", policy.put_policy),
+    ("DELETE", "policy"): Operation("DeleteBucketPolicy", "s3:DeleteBucketPolicy", policy.delete_policy),
+    ("GET", "policyStatus"): Operation("GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", policy.get_policy_status),
+    ("GET", "cors"): Operation("GetBucketCors", "s3:GetBucketCORS", cors.get_cors),
+    ("PUT", "cors"): Operation("PutBucketCors", "s3:PutBucketCORS", cors.put_cors),
+    ("DELETE", "cors"): Operation("DeleteBucketCors", "s3:PutBucketCORS", cors.delete_cors),
+    ("GET", "acl"): Operation("GetBucketAcl", "s3:GetBucketAcl", acl.get_bucket_acl),
+    ("PUT", "acl"): Operation("PutBucketAcl", "s3:PutBucketAcl", acl.put_bucket_acl),
+    ("GET", "tagging"): Operation("GetBucketTagging", "s3:GetBucketTagging", bucket_tagging.get_bucket_tagging),
+    ("PUT", "tagging"): Operation("PutBucketTagging", "s3:PutBucketTagging", bucket_tagging.put_bucket_tagging),
+    ("DELETE", "tagging"): Operation(
+        "DeleteBucketTagging", "s3:PutBucketTagging", bucket_tagging.delete_bucket_tagging
+    ),
+    ("GET", "ownershipControls"): Operation(
+        "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", controls.get_ownership_controls
+    ),
+    ("PUT", "ownershipControls"): Operation(
+        "PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", controls.put_ownership_controls
+    ),
+    ("DELETE", "ownershipControls"): Operation(
+        "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", controls.delete_ownership_controls
+    ),
+    ("GET", "publicAccessBlock"): Operation(
+        "GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", controls.get_public_access_block
+    ),
+    ("PUT", "publicAccessBlock"): Operation(
+        "PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", controls.put_public_access_block
+    ),
+    ("DELETE", "publicAccessBlock"): Operation(
+        "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", controls.delete_public_access_block
+    ),
+    ("GET", "quota"): Operation("GetBucketQuota", "s3:GetBucketQuota", quota.get_quota),
+    ("PUT", "quota"): Operation("PutBucketQuota", "s3:PutBucketQuota", quota.put_quota),
+    **unbuilt.BUCKET,
+    ("OPTIONS", ""): Operation("Preflight", "", cors.preflight, checked=False, signed=False),
+    ("DELETE", "quota"): Operation("DeleteBucketQuota", "s3:PutBucketQuota", quota.delete_quota),
 }
 
 OBJECT: Table = {
+    **unbuilt.OBJECT,
+    ("OPTIONS", ""): Operation("Preflight", "", cors.preflight, checked=False, signed=False),
     ("GET", ""): Operation("GetObject", "s3:GetObject", reading.get_object, version_action="s3:GetObjectVersion"),
     ("HEAD", ""): Operation("HeadObject", "s3:GetObject", reading.head_object, version_action="s3:GetObjectVersion"),
     ("PUT", ""): Operation("PutObject", "s3:PutObject", writing.put_object),
@@ -121,8 +146,12 @@ OBJECT: Table = {
         tagging.delete_object_tagging,
         version_action="s3:DeleteObjectVersionTagging",
     ),
-    ("GET", "acl"): Operation("GetObjectAcl", "s3:GetObjectAcl", version_action="s3:GetObjectVersionAcl"),
-    ("PUT", "acl"): Operation("PutObjectAcl", "s3:PutObjectAcl", version_action="s3:PutObjectVersionAcl"),
+    ("GET", "acl"): Operation(
+        "GetObjectAcl", "s3:GetObjectAcl", acl.get_object_acl, version_action="s3:GetObjectVersionAcl"
+    ),
+    ("PUT", "acl"): Operation(
+        "PutObjectAcl", "s3:PutObjectAcl", acl.put_object_acl, version_action="s3:PutObjectVersionAcl"
+    ),
 }
 
 # Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
@@ -145,7 +174,7 @@ def find(method: str, target: Target, headers: CIMultiDictProxy[str]) -> Operati
         table, names = BUCKET, _BUCKET_NAMES
     else:
         table, names = OBJECT, _OBJECT_NAMES
-    asked = [name for name in target.query if name in names] if target.query else []
+    asked = [name for name in target.query if name in names] if target.query and method != "OPTIONS" else []
     if len(asked) > 1:
         raise S3Error("InvalidArgument", f"Ask for one sub-resource at a time, not for {' and '.join(asked)}.")
     sub = asked[0] if asked else ""

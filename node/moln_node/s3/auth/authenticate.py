@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WEEK = 7 * 24 * 3600
 _PRESIGNED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
               "X-Amz-Expires")  # fmt: skip
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ def authenticate(
     authorization = headers.get("Authorization")
     query = target.query
     in_query = "X-Amz-Algorithm" in query or "X-Amz-Signature" in query or "X-Amz-Credential" in query
-    if authorization is None and not in_query:
+    if not authorization and not in_query:
         if "AWSAccessKeyId" in query and "Signature" in query:
             raise _version_2()
-        return Authentication(ANONYMOUS, headers.get("x-amz-content-sha256", _UNSIGNED))
-    if authorization is not None and in_query:
+        return Authentication(ANONYMOUS, headers.get("x-amz-content-sha256", UNSIGNED))
+    if authorization and in_query:
         raise S3Error("InvalidArgument", "Only one auth mechanism allowed: the Authorization header or the query.")
-    if authorization is None:
+    if not authorization:
         return _from_query(method, target, headers, host, keyring, settings)
     return _from_header(authorization, method, target, headers, host, keyring, settings)
 
@@ -190,7 +190,7 @@ def _from_query(
             Expires=xml.iso_time(int(signed_at + seconds) * 1000),
             ServerTime=xml.iso_time(int(now * 1000)),
         )
-    content_sha256 = query.get("X-Amz-Content-Sha256") or headers.get("x-amz-content-sha256") or _UNSIGNED
+    content_sha256 = query.get("X-Amz-Content-Sha256") or headers.get("x-amz-content-sha256") or UNSIGNED
     signing_key = _check(claim, query["X-Amz-Date"], content_sha256, key, method, target, headers, host, keyring)
     chunks = None
     if content_sha256.startswith("STREAMING-AWS4"):

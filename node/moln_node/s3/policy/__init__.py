@@ -1,1 +1,1 @@
-"""Bucket policies: their language, read once and evaluated purely. Nothing here does I/O."""
+"""Bucket policies: `document` reads their language, `conditions` and `evaluate` decide. Pure; called by `s3.access`."""

@@ -1,0 +1,1 @@
+"""Access control lists: grants as values (`grants`), as headers and XML (`requests`), and the handlers over both."""
