@@ -6,9 +6,11 @@ that decides. Nothing is checked here that the step does not check again where i
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from moln_node.cluster import maintenance
 from moln_node.store import documents, listing, lookup
 from moln_node.store.clock import wall_ms
 from moln_node.store.documents import UploadDocument
@@ -43,7 +45,12 @@ if TYPE_CHECKING:
         VersionListing,
     )
     from moln_node.store.transaction import BucketRow
-    from moln_spec.cloudmap import CloudMap
+    from moln_spec.cloudmap import CloudMap, Limits
+
+
+def _buckets(db: apsw.Connection) -> tuple[Bucket, ...]:
+    """Every bucket, read from the disk: the node's health check asks for them."""
+    return tuple(row.bucket for row in buckets.load(db).values())
 
 
 class LocalObjects:
@@ -53,7 +60,8 @@ class LocalObjects:
         self.store = store
         self._map = cloud_map
         self._classes: dict[str, StorageClass] = {}
-        self.adopt(cloud_map)
+        self._obey(cloud_map)
+        self._housekeeping = asyncio.get_running_loop().create_task(maintenance.keep_house(self), name="moln-house")
 
     @classmethod
     async def start(cls, data_dir: Path, cloud_map: CloudMap, node_name: str) -> Self:
@@ -65,12 +73,26 @@ class LocalObjects:
 
     async def close(self) -> None:
         """Finish what was begun, and close the store."""
+        self._housekeeping.cancel()
+        await asyncio.gather(self._housekeeping, return_exceptions=True)
         await self.store.close()
 
-    def adopt(self, cloud_map: CloudMap) -> None:
+    async def adopt(self, cloud_map: CloudMap) -> None:
         """Obey a newer map from now on: classes, rules and limits hold for every write that begins after this."""
+        self._obey(cloud_map)
+
+    def _obey(self, cloud_map: CloudMap) -> None:
         self._map = cloud_map
         self._classes = {storage_class.name: storage_class for storage_class in cloud_map.storage_classes}
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds that the map sets."""
+        return self._map.limits
+
+    async def usage_by_class(self) -> dict[str, Usage]:
+        """What each storage class holds on this node."""
+        return self.store.ledger.class_usage()
 
     async def create_bucket(self, bucket: Bucket) -> None:
         """See `Objects.create_bucket`."""
@@ -82,7 +104,7 @@ class LocalObjects:
 
     async def buckets(self) -> tuple[Bucket, ...]:
         """See `Objects.buckets`."""
-        return tuple(row.bucket for _, row in sorted(self.store.buckets.items()))
+        return await self.store.look(_buckets)
 
     async def set_bucket(
         self,

@@ -44,6 +44,7 @@ class BodyDirectory:
         self._ids = count(opening << _COUNTER_BITS)
         self._known: set[Path] = set()
         self._lock = threading.Lock()
+        self._in_flight: set[int] = set()
         for directory in (self._bodies, self._temporary):
             directory.mkdir(exist_ok=True)
         sync_directory(data)
@@ -60,6 +61,7 @@ class BodyDirectory:
 
     def create(self, body_id: int, level: int | None) -> BodyFileWriter:
         """Begin a body file; `level` of zstd, or None."""
+        self._in_flight.add(body_id)
         return BodyFileWriter(self._temporary / f"{body_id:016x}", body_id, level)
 
     def name(self, body_id: int) -> None:
@@ -69,6 +71,14 @@ class BodyDirectory:
         (self._temporary / path.name).rename(path)
         sync_directory(path.parent)
 
+    def is_in_flight(self, body_id: int) -> bool:
+        """Whether a writer has the body under way, be it in a named file."""
+        return body_id in self._in_flight
+
+    def landed(self, body_ids: Iterable[int]) -> None:
+        """The index has these now."""
+        self._in_flight.difference_update(body_ids)
+
     def open(self, body_id: int) -> BodyFile:
         """Open a body for reading; FileNotFoundError if it is gone."""
         return BodyFile(self.path(body_id), body_id)
@@ -76,6 +86,7 @@ class BodyDirectory:
     def delete(self, body_ids: Iterable[int]) -> None:
         """Remove files for good; those that are not there are no error."""
         directories = set()
+        body_ids = list(body_ids)
         for body_id in body_ids:
             path = self.path(body_id)
             with suppress(FileNotFoundError):
@@ -83,6 +94,7 @@ class BodyDirectory:
                 directories.add(path.parent)
         for directory in directories:
             sync_directory(directory)
+        self.landed(body_ids)
 
     def walk(self) -> Iterator[tuple[int, int]]:
         """Every file's body id and length, in no order; what is no body file is passed over."""

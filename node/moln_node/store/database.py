@@ -45,6 +45,7 @@ CREATE TABLE upload (
     bucket INTEGER NOT NULL, key BLOB NOT NULL, id TEXT NOT NULL, document BLOB NOT NULL,
     PRIMARY KEY (bucket, key, id)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX upload_age ON upload (id);
 CREATE TABLE part (
     upload TEXT NOT NULL, number INTEGER NOT NULL, document BLOB NOT NULL, PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from moln_node.store import database, ingest, inline
 from moln_node.store.bodies import BodyDirectory, NewBody
 from moln_node.store.clock import Clock
+from moln_node.store.collector import Collector
 from moln_node.store.errors import DataInUseError
 from moln_node.store.lane import Lane
 from moln_node.store.ledger import Ledger
 from moln_node.store.reading import OpenObject, hold
 from moln_node.store.reads import Reads
+from moln_node.store.scrub import Scrub
 from moln_node.store.state import State
 from moln_node.store.steps.buckets import load
 from moln_node.store.writer import GroupCommit
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
 
     from moln_node.store.ledger import Reservation
     from moln_node.store.model import Sealed
+    from moln_node.store.report import Report
+    from moln_node.store.scrub import Mode
     from moln_node.store.steps.objects import Target
-    from moln_node.store.transaction import BucketRow, Transaction
+    from moln_node.store.transaction import BucketRow, Effects, Transaction
 
 T = TypeVar("T")
 
@@ -56,6 +60,7 @@ class Store:
         self.ledger = ledger
         self._writing: Lane[Transaction]
         self._reading: Lane[apsw.Connection]
+        self._collector: Collector
 
     @classmethod
     async def open(cls, data: Path, node_number: int) -> Self:
@@ -83,12 +88,15 @@ class Store:
         bodies = await asyncio.to_thread(BodyDirectory, data, opening)
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
         store = cls(lock, threads, bodies, ledger, state, path)
-        store._writing = Lane("write", [GroupCommit(connection, clock, state, ledger, store._collect)])
+        garbage = [body_id for (body_id,) in connection.execute("SELECT id FROM garbage")]
+        store._writing = Lane("write", [GroupCommit(connection, clock, state, store._committed)])
         store._reading = Lane("read", [Reads(database.connect(path, read_only=True)) for _ in range(_READERS)], 8)
+        store._collector = Collector(bodies, threads, state.pins, store.commit, garbage)
         return store
 
     async def close(self) -> None:
         """Finish what was begun, fold the log into the index, and let go of the directory."""
+        await self._collector.close()
         await self._reading.close()
         await self._writing.close()
         await asyncio.to_thread(self._threads.shutdown)
@@ -157,8 +165,20 @@ class Store:
         if files:
             self._threads.submit(self.bodies.delete, files)
 
-    def _collect(self, garbage: list[int]) -> None:
-        """Called on the writing lane after each commit, with the bodies that it dropped."""
+    async def collect(self) -> int:
+        """Remove now what nothing refers to and nobody reads; how many files that were."""
+        return await self._collector.collect()
+
+    async def scrub(self, report: Report, mode: Mode, sample_percent: float) -> None:
+        """Read back what the store holds; see `scrub`."""
+        share = {"light": 0.0, "deep": 1.0, "sampled": sample_percent / 100}[mode]
+        await Scrub(self, self._threads, self._path, report, share).run()
+
+    def _committed(self, effects: Effects) -> None:
+        """Called on the writing lane after each commit."""
+        self.ledger.settle(effects.usage, effects.reservations)
+        self.bodies.landed(effects.landed)
+        self._collector.offer(effects.garbage)
 
 
 def _lock(data: Path) -> int:
@@ -191,5 +211,5 @@ def _load(connection: apsw.Connection, data: Path, node_number: int) -> tuple[Cl
         (bucket, name): (objects, size, parts)
         for bucket, name, objects, size, parts in connection.execute("SELECT * FROM usage")
     }
-    buckets = load(connection.execute("SELECT id, name, document FROM bucket"))
+    buckets = load(connection)
     return Clock(node_number, newest), Ledger(data, usage), State(buckets, newest)

@@ -41,6 +41,9 @@ class Effects:
     """Objects, bytes and bytes of parts to add, by bucket number and class."""
     reservations: list[Reservation] = field(default_factory=list)
     garbage: list[int] = field(default_factory=list)
+    """Bodies whose last reference was dropped."""
+    landed: list[int] = field(default_factory=list)
+    """Bodies that the index has taken over from their writers."""
 
 
 class Transaction:
@@ -112,6 +115,7 @@ class Transaction:
         return tuple(self._adopt(body) for body in bodies)
 
     def _adopt(self, body: NewBody) -> Segment:
+        self.effects.landed.append(body.id)
         if body.inline is not None:
             self.db.execute("INSERT INTO small VALUES (?, ?)", (body.id, body.inline))
             return Segment(Place.INLINE, body.id, body.size)

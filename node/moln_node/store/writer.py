@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from moln_node.store.clock import Clock
     from moln_node.store.lane import Job
-    from moln_node.store.ledger import Ledger
     from moln_node.store.state import State
+    from moln_node.store.transaction import Effects
 
 
 class _TornStepError(Exception):
@@ -35,14 +35,12 @@ class GroupCommit:
         connection: apsw.Connection,
         clock: Clock,
         state: State,
-        ledger: Ledger,
-        garbage: Callable[[list[int]], None],
+        committed: Callable[[Effects], None],
     ) -> None:
         self._db = connection
         self._clock = clock
         self._state = state
-        self._ledger = ledger
-        self._garbage = garbage
+        self._committed = committed
         self._broken: BaseException | None = None
 
     def work(self, jobs: list[Job[Transaction, object]]) -> None:
@@ -78,8 +76,7 @@ class GroupCommit:
             return True
         self._state.buckets = transaction.buckets
         self._state.kept_version = self._clock.newest
-        self._ledger.settle(transaction.effects.usage, transaction.effects.reservations)
-        self._garbage(transaction.effects.garbage)
+        self._committed(transaction.effects)
         return True
 
     def _run(self, transaction: Transaction, job: Job[Transaction, object]) -> None:

@@ -12,7 +12,9 @@ from moln_node.store.steps.uploads import drop_upload
 from moln_node.store.transaction import BucketRow, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+
+    import apsw
 
     from moln_node.store.model import Bucket, Versioning
 
@@ -60,10 +62,10 @@ def delete(tx: Transaction, name: str) -> None:
     tx.forget_bucket(name)
 
 
-def load(rows: Iterable[tuple[int, str, bytes]]) -> dict[str, BucketRow]:
+def load(db: apsw.Connection) -> dict[str, BucketRow]:
     """The buckets of an index, by name."""
     found = {}
-    for number, name, stored in rows:
+    for number, name, stored in db.execute("SELECT id, name, document FROM bucket ORDER BY name"):
         document = documents.decode(BucketDocument, stored, documents.bucket_identity(name))
         found[name] = BucketRow(number, documents.bucket_model(name, document))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moln_node.store import documents, lookup
 from moln_node.store.clock import wall_ms
@@ -10,6 +10,7 @@ from moln_node.store.documents import PartDocument, UploadDocument
 from moln_node.store.errors import InvalidPartError, NoSuchUploadError
 from moln_node.store.steps import objects
 from moln_node.store.steps.objects import Content, Target
+from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +114,17 @@ def drop_upload(tx: Transaction, bucket_id: int, key: bytes, upload_id: str) -> 
         size += part.size
     _forget(tx, bucket_id, key, upload_id)
     tx.count(bucket_id, upload.storage_class, parts=-size)
+
+
+def expire(tx: Transaction, before_ms: int, most: int) -> int:
+    """Drop uploads that began before then, oldest first, at most so many; how many there were. Their ids tell when."""
+    before = Version(before_ms << 16, 0).encode()
+    rows: list[tuple[Any, ...]] = tx.db.execute(
+        "SELECT bucket, key, id FROM upload INDEXED BY upload_age WHERE id < ? ORDER BY id LIMIT ?", (before, most)
+    ).fetchall()
+    for bucket_id, key, upload_id in rows:
+        drop_upload(tx, bucket_id, key, upload_id)
+    return len(rows)
 
 
 def _forget(tx: Transaction, bucket_id: int, key: bytes, upload_id: str) -> None:

@@ -1,0 +1,103 @@
+"""The collector: removes body files that no record refers to any more.
+
+A body becomes garbage in the transaction that drops the last reference to it, and only after that transaction is on the
+disk does it come here. A reader pins a body and then makes sure that its record is still there (`reading.hold`), so a
+body that is not pinned now will not be read again. The garbage row goes last: a crash at any point leaves either the
+row, and the file is removed at the next opening, or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from moln_node.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from concurrent.futures import Executor
+
+    from moln_node.store.bodies import BodyDirectory
+    from moln_node.store.state import Pins
+    from moln_node.store.transaction import Transaction
+
+_GATHER_S: Final = 0.05  # how long garbage is gathered, so that a directory is synced once for many files
+_RETRY_S: Final = 1.0  # how long a body that is being read, or could not be removed, is left alone
+_MOST_AT_ONCE: Final = 1000
+_log = logging.getLogger("moln.store")
+
+
+class Collector:
+    """Takes bodies as they become garbage, on any thread, and removes them in the background."""
+
+    def __init__(
+        self,
+        bodies: BodyDirectory,
+        threads: Executor,
+        pins: Pins,
+        commit: Callable[[Callable[[Transaction], None]], Awaitable[None]],
+        garbage: Iterable[int],
+    ) -> None:
+        self._bodies = bodies
+        self._threads = threads
+        self._pins = pins
+        self._commit = commit
+        self._loop = asyncio.get_running_loop()
+        self._waiting = set(garbage)
+        self._wake = asyncio.Event()
+        self._passing = asyncio.Lock()
+        self._task = self._loop.create_task(self._run(), name="moln-collector")
+        if self._waiting:
+            self._wake.set()
+
+    def offer(self, garbage: list[int]) -> None:
+        """Take bodies whose last reference was dropped by a committed transaction. Called on the writing lane."""
+        if garbage:
+            self._loop.call_soon_threadsafe(self._take, garbage)
+
+    def _take(self, garbage: list[int]) -> None:
+        self._waiting.update(garbage)
+        self._wake.set()
+
+    async def collect(self) -> int:
+        """Remove now whatever can be removed; how many files that were."""
+        async with self._passing:
+            removed = 0
+            candidates = sorted(self._waiting)
+            for start in range(0, len(candidates), _MOST_AT_ONCE):
+                free = self._pins.free(candidates[start : start + _MOST_AT_ONCE])
+                if free:
+                    await self._loop.run_in_executor(self._threads, self._bodies.delete, free)
+                    await self._commit(lambda tx, free=free: forget(tx, free))  # type: ignore[misc]
+                    self._waiting.difference_update(free)
+                    removed += len(free)
+            return removed
+
+    @property
+    def waiting(self) -> int:
+        """How many bodies wait to be removed."""
+        return len(self._waiting)
+
+    async def _run(self) -> None:
+        """Collect for ever; ended by cancellation."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(_GATHER_S)
+            try:
+                await self.collect()
+            except (OSError, StoreError) as error:
+                _log.warning("bodies could not be collected, and will be tried again: %s", error)
+            if self._waiting and not self._wake.is_set():
+                self._loop.call_later(_RETRY_S, self._wake.set)
+
+    async def close(self) -> None:
+        """Stop; what waits is collected after the next opening."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def forget(tx: Transaction, body_ids: list[int]) -> None:
+    """The files are gone: so is the garbage."""
+    tx.db.executemany("DELETE FROM garbage WHERE id = ?", [(body_id,) for body_id in body_ids])

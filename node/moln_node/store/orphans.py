@@ -1,0 +1,57 @@
+"""Orphans: body files that the index knows nothing of, left by a crash between naming a file and recording it.
+
+They waste space and nothing else. What a writer has under way is no orphan: it is asked first whether a body is in
+flight, and only then whether the index has it, because a body goes from the one to the other and never back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import apsw
+
+    from moln_node.store.report import Report
+    from moln_node.store.store import Store
+
+_PAGE: Final = 500
+
+
+async def find(store: Store, report: Report, *, dry_run: bool) -> None:
+    """Find orphans, and remove them unless it is a dry run."""
+    walk = store.bodies.walk()
+    files = orphans = size = deleted = 0
+    while page := await asyncio.to_thread(_next_page, walk):
+        files += len(page)
+        settled = {body_id: length for body_id, length in page.items() if not store.bodies.is_in_flight(body_id)}
+        known = await store.look(lambda db, ids=settled: _known(db, ids))  # type: ignore[misc]
+        lost = {body_id: length for body_id, length in settled.items() if body_id not in known}
+        for body_id, length in lost.items():
+            report.found(f"{store.bodies.path(body_id)}: {length} bytes that no record refers to")
+        if lost and not dry_run:
+            await asyncio.to_thread(store.bodies.delete, list(lost))
+            deleted += len(lost)
+        orphans += len(lost)
+        size += sum(lost.values())
+        report.set(files=files, orphans=orphans, bytes=size, deleted=deleted)
+    report.set(files=files, orphans=orphans, bytes=size, deleted=deleted)
+
+
+def _next_page(walk: Iterator[tuple[int, int]]) -> dict[int, int]:
+    return dict(islice(walk, _PAGE))
+
+
+def _known(db: apsw.Connection, body_ids: dict[int, int]) -> set[int]:
+    """Those that the index refers to, or has given to the collector."""
+    return {
+        body_id
+        for body_id in body_ids
+        if db.execute(
+            "SELECT 1 FROM body WHERE id = ?1 UNION ALL SELECT 1 FROM garbage WHERE id = ?1 LIMIT 1", (body_id,)
+        ).fetchone()
+        is not None
+    }
