@@ -1,0 +1,20 @@
+"""How the node's process ends: its exit codes, and the error that ends a start with one clear line."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `moln-node`; documented in docs/node.md."""
+
+    OK = 0
+    FAILURE = 1
+    CONFIGURATION = 2  # a flag or a file is wrong: starting again changes nothing
+    DATA = 3  # the disk refuses: it belongs to another cloud, is in use, or cannot be written
+
+
+class StartError(Exception):
+    """The node cannot start; the message is one line for people, says what to do, and holds no secret."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.CONFIGURATION) -> None:
+        super().__init__(message)
+        self.code = code

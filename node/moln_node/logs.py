@@ -1,0 +1,73 @@
+"""The node's log: one line per event on stderr, as JSON or text, with the request's id and never a secret.
+
+Called once by the process; `request_id` is set by whoever serves a request. Touches only `logging` and stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from moln_node.settings import LogFormat
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_SECRETS: Final = re.compile(
+    r"(?i)(?P<name>x-amz-signature=|x-amz-security-token=|signature=|bearer\s+|secret_?key['\"]?\s*[:=]\s*['\"]?)"
+    r"(?P<value>[^\s&,'\"]+)"
+)
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def redact(text: str) -> str:
+    """The text with signatures, tokens and secret keys replaced by `***`."""
+    return _SECRETS.sub(lambda found: f"{found['name']}***", text)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and whatever `extra` a caller gave."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request := request_id.get():
+            line["request_id"] = request
+        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return redact(json.dumps(line, default=str, ensure_ascii=False))
+
+
+class TextFormatter(logging.Formatter):
+    """For people: time, level, message, extras as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, and the traceback if there is one."""
+        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        extras = [f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD]
+        if request := request_id.get():
+            extras.append(f"request_id={request}")
+        line = " ".join([stamp, record.levelname.ljust(7), record.getMessage(), *extras])
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return redact(line)
+
+
+def set_up(log_format: LogFormat) -> None:
+    """Send everything from INFO up to stderr in this form, in place of earlier handlers."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,200 @@
+"""The peer port's wire: routes, the door (cloud secret), errors as JSON. Everything it knows is in `Node`.
+
+`/live`, `/ready` and `/metrics` are open within the cluster's network; the rest wants the cloud secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ValidationError
+
+from moln_node.documents import explain
+from moln_node.mapfile import MapRefusedError
+from moln_node.peer import tasks
+from moln_node.peer.node import Node, ready
+from moln_node.peer.status import Capabilities, Health
+from moln_node.peer.tasks import TaskBoard, TaskRequest
+from moln_spec.classes import Candidate, UnknownStorageClassError
+from moln_spec.cloudmap import CloudMap
+from moln_spec.credentials import Credentials
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from moln_node.peer.metrics import Metrics
+    from moln_node.peer.secret import CloudSecret
+
+NODE: Final = web.AppKey("node", Node)
+TASKS: Final = web.AppKey("tasks", TaskBoard)
+_OPEN: Final = frozenset({"/live", "/ready", "/metrics"})
+_BODY_LIMIT: Final = 16 * 1024 * 1024  # a map of some 50,000 nodes
+_SECONDS: Final = 30.0
+_MAX_OBJECT: Final = 5 * 1024**4
+_log = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _json(document: BaseModel, status: int = 200) -> web.Response:
+    return web.Response(text=document.model_dump_json(), status=status, content_type="application/json")
+
+
+def _problem(status: int, message: str) -> web.Response:
+    """An error as every client of this port reads it."""
+    return web.json_response({"error": message}, status=status)
+
+
+async def _read(request: web.Request, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        raise _BadDocumentError(explain(error)) from None
+
+
+class _BadDocumentError(Exception):
+    """The body is not the document that this call takes."""
+
+
+async def live(request: web.Request) -> web.Response:
+    """200 while the event loop runs and disk and store answer; 503 tells the kubelet to start the node again."""
+    check = request.app[NODE].alive()
+    ok = check.state == "ok"
+    return _json(Health(ok=ok, checks=(check,)), 200 if ok else 503)
+
+
+async def get_ready(request: web.Request) -> web.Response:
+    """200 while S3 requests should come here; every check by name either way."""
+    checks = request.app[NODE].checks()
+    ok = ready(checks)
+    return _json(Health(ok=ok, checks=checks), 200 if ok else 503)
+
+
+async def get_status(request: web.Request) -> web.Response:
+    """The node on one page."""
+    return _json(request.app[NODE].status())
+
+
+async def get_map(request: web.Request) -> web.Response:
+    """The map that the node obeys."""
+    return _json(request.app[NODE].map)
+
+
+async def put_map(request: web.Request) -> web.Response:
+    """Take a newer map, durably; the answer is the epoch obeyed from now on."""
+    try:
+        obeyed = await request.app[NODE].take_map(await _read(request, CloudMap))
+    except MapRefusedError as error:
+        return _problem(409, str(error))
+    return web.json_response({"epoch": obeyed.epoch})
+
+
+async def put_credentials(request: web.Request) -> web.Response:
+    """Replace the access keys."""
+    credentials = await _read(request, Credentials)
+    request.app[NODE].take_credentials(credentials)
+    return web.json_response({"keys": len(credentials.keys)})
+
+
+async def get_capabilities(request: web.Request) -> web.Response:
+    """What this release can do."""
+    document = Capabilities(
+        version=request.app[NODE].version,
+        compression=("none", "zstd"),
+        deduplication=True,
+        tasks=request.app[TASKS].kinds,
+        max_object_bytes=_MAX_OBJECT,
+    )
+    return _json(document)
+
+
+async def post_explain(request: web.Request) -> web.Response:
+    """Which class a candidate object would get, and why."""
+    try:
+        return _json(request.app[NODE].objects.assign(await _read(request, Candidate)))
+    except UnknownStorageClassError as error:
+        return _problem(404, str(error))
+
+
+async def post_task(request: web.Request) -> web.Response:
+    """Start maintenance; 409 while a task of that kind runs."""
+    try:
+        task = request.app[TASKS].start(await _read(request, TaskRequest))
+    except tasks.TaskRunningError as error:
+        return _problem(409, str(error))
+    except tasks.UnknownKindError as error:
+        return _problem(501, str(error))
+    return _json(task, 202)
+
+
+async def get_tasks(request: web.Request) -> web.Response:
+    """The tasks that run, and the last ones that ended."""
+    return _json(tasks.TaskList(tasks=request.app[TASKS].tasks()))
+
+
+async def get_task(request: web.Request) -> web.Response:
+    """One task and its progress."""
+    try:
+        return _json(request.app[TASKS].task(request.match_info["id"]))
+    except tasks.NoSuchTaskError as error:
+        return _problem(404, str(error))
+
+
+async def delete_task(request: web.Request) -> web.Response:
+    """Cancel a task; what it did stays done."""
+    try:
+        return _json(await request.app[TASKS].cancel(request.match_info["id"]))
+    except tasks.NoSuchTaskError as error:
+        return _problem(404, str(error))
+
+
+def make_app(node: Node, board: TaskBoard, secret: CloudSecret, metrics: Metrics) -> web.Application:
+    """The application of port 9001."""
+
+    @web.middleware
+    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in _OPEN and not secret.opens(request.headers.get("Authorization", "")):
+            answer = _problem(401, "this port wants `Authorization: Bearer <cloud secret>`")
+            answer.headers["WWW-Authenticate"] = "Bearer"
+            return answer
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await handler(request)
+        except _BadDocumentError as error:
+            return _problem(400, str(error))
+        except web.HTTPException as error:
+            return _problem(error.status, error.reason)
+        except TimeoutError:
+            return _problem(503, f"no answer within {_SECONDS:.0f} s")
+        except Exception:  # noqa: BLE001 (whatever it is: the log has it whole, the caller a sentence)
+            _log.exception("%s %s failed", request.method, request.path)
+            return _problem(500, "the node failed; its log says why")
+
+    async def get_metrics(request: web.Request) -> web.Response:
+        text = metrics.show(request.app[NODE].status())
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application(middlewares=[door], client_max_size=_BODY_LIMIT)
+    app[NODE] = node
+    app[TASKS] = board
+    app.add_routes(
+        [
+            web.get("/live", live),
+            web.get("/ready", get_ready),
+            web.get("/metrics", get_metrics),
+            web.get("/v1/status", get_status),
+            web.get("/v1/map", get_map),
+            web.put("/v1/map", put_map),
+            web.put("/v1/credentials", put_credentials),
+            web.get("/v1/capabilities", get_capabilities),
+            web.post("/v1/explain", post_explain),
+            web.post("/v1/tasks", post_task),
+            web.get("/v1/tasks", get_tasks),
+            web.get("/v1/tasks/{id}", get_task),
+            web.delete("/v1/tasks/{id}", delete_task),
+        ]
+    )
+    return app

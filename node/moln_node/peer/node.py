@@ -1,0 +1,156 @@
+"""One running node as port 9001 sees it: what it obeys, how it is, and the two things that are pushed to it.
+
+Made by the process; used by the peer port's handlers. Keeps the map on disk, hands it and the access keys on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from moln_node import mapfile
+from moln_node.peer.status import Check, ClassUsage, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moln_node.cluster.local import LocalObjects
+    from moln_node.peer.watch import Watch
+    from moln_spec.cloudmap import CloudMap
+    from moln_spec.credentials import Credentials
+
+_SILENT_SECONDS: Final = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """A node between its start and its stop.
+
+    Attributes:
+        name: the node's name in the map.
+        objects: the data it serves.
+        stopping: SIGTERM came: not ready any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        directory: Path,
+        cloud_map: CloudMap,
+        credentials: Credentials,
+        objects: LocalObjects,
+        watch: Watch,
+        use_credentials: Callable[[Credentials], None],
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.objects = objects
+        self.stopping = False
+        self._directory = directory
+        self._map = cloud_map
+        self._keys = len(credentials.keys)
+        self._watch = watch
+        self._use_credentials = use_credentials
+        self._taking = asyncio.Lock()
+        self._started = time.monotonic()
+
+    @property
+    def map(self) -> CloudMap:
+        """The cloud map that the node obeys."""
+        return self._map
+
+    async def take_map(self, offered: CloudMap) -> CloudMap:
+        """Obey `offered` if it is newer, once it is kept on disk; the map then obeyed. MapRefusedError."""
+        async with self._taking:
+            if mapfile.newer(self._map, offered, self.name):
+                await asyncio.to_thread(mapfile.keep, self._directory, offered)
+                self.objects.adopt(offered)
+                self._map = offered
+                _log.info("obeys the cloud map of epoch %d", offered.epoch)
+            return self._map
+
+    def take_credentials(self, credentials: Credentials) -> None:
+        """Use these access keys from the next request on, and no others."""
+        self._use_credentials(credentials)
+        self._keys = len(credentials.keys)
+        _log.info("uses %d access keys", self._keys)
+
+    def alive(self) -> Check:
+        """Whether disk and store have answered lately: a node that hangs there is better started again."""
+        silent = self._watch.silent_seconds
+        if silent > _SILENT_SECONDS:
+            return Check(name="store", state="fail", message=f"disk or store has not answered for {silent:.0f} s")
+        return Check(name="store", state="ok")
+
+    def checks(self) -> tuple[Check, ...]:
+        """Every named check of `/ready`; a full disk is a warning, because reads and deletes go on."""
+        return (
+            Check(name="running", state="fail", message="stopping") if self.stopping else _ok("running"),
+            self._store_check(),
+            self._writable_check(),
+            self._space_check(),
+            Check(name="map", state="ok", message=f"epoch {self._map.epoch}"),
+            Check(name="credentials", state="ok", message=f"{self._keys} access keys")
+            if self._keys
+            else Check(name="credentials", state="fail", message="there is no access key: push credentials"),
+        )
+
+    def _store_check(self) -> Check:
+        error = self._watch.store_error
+        if error is not None:
+            return Check(name="store", state="fail", message=f"{type(error).__name__}: {error}")
+        return self.alive()
+
+    def _writable_check(self) -> Check:
+        error = self._watch.write_error
+        if error is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _ok("writable")
+        return Check(name="writable", state="fail", message=f"the data directory: {error.strerror}")
+
+    def _space_check(self) -> Check:
+        space = self.objects.store.ledger.space()
+        free = 100 * space.available / max(space.total, 1)
+        if free <= self._map.limits.reserve_percent:
+            message = f"{free:.1f} % free, all of it reserved: writes are refused; grow the volume or delete"
+            return Check(name="space", state="warn", message=message)
+        return _ok("space")
+
+    def status(self) -> Status:
+        """Everything about the node on one page."""
+        checks = self.checks()
+        ledger = self.objects.store.ledger
+        space = ledger.space()
+        classes = {
+            name: ClassUsage(objects=usage.objects, bytes=usage.bytes) for name, usage in ledger.class_usage().items()
+        }
+        return Status(
+            node=self.name,
+            cloud=self._map.cloud,
+            uid=self._map.uid,
+            epoch=self._map.epoch,
+            version=self.version,
+            ready=ready(checks),
+            checks=checks,
+            capacity_bytes=space.total,
+            used_bytes=space.total - space.available,
+            free_bytes=space.available,
+            objects=sum(usage.objects for usage in classes.values()),
+            bytes=sum(usage.bytes for usage in classes.values()),
+            classes=classes,
+            uptime_seconds=round(time.monotonic() - self._started, 3),
+        )
+
+
+def _ok(name: str) -> Check:
+    return Check(name=name, state="ok")
+
+
+def ready(checks: tuple[Check, ...]) -> bool:
+    """Whether no check fails; warnings do not count."""
+    return all(check.state != "fail" for check in checks)

@@ -1,0 +1,184 @@
+"""Maintenance while the node serves: tasks are started, watched and cancelled over port 9001.
+
+The board only knows that a task counts what it did; what a kind does is given to it as a runner (`maintenance`). One
+task of a kind at a time; the last ones that ended are kept, so that a person can read how they went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal
+
+from pydantic import Field
+
+from moln_spec.model import Document
+
+Kind = Literal["scrub", "collect", "orphans", "verify"]
+_KEPT: Final = 32
+_FINDINGS: Final = 100
+_log = logging.getLogger(__name__)
+
+
+class TaskRequest(Document):
+    """What maintenance to do; fields that a kind does not name are ignored by it."""
+
+    kind: Kind
+    mode: Literal["light", "deep", "sampled"] = Field("deep", description="scrub: how much of each body is read.")
+    sample_percent: float = Field(1.0, gt=0, le=100, description="scrub, sampled: share of the bodies.")
+    dry_run: bool = Field(default=True, description="orphans: only list them. Deleting must be asked for.")
+    bucket: str = Field("", description="verify: the object's bucket.")
+    key: str = Field("", description="verify: the object's key.")
+    version_id: str | None = Field(None, description="verify: the version; the newest when absent.")
+
+
+class Task(Document):
+    """A task and how far it is."""
+
+    id: str
+    request: TaskRequest
+    state: Literal["running", "done", "failed", "cancelled"]
+    started_ms: int
+    ended_ms: int | None = None
+    progress: dict[str, int] = Field({}, description="Counters by name: bodies, bytes, bad, deleted...")
+    findings: tuple[str, ...] = Field((), description="The first hundred things that were found.")
+    error: str = ""
+
+
+class TaskList(Document):
+    """The tasks that run and the last ones that ended, newest first."""
+
+    tasks: tuple[Task, ...]
+
+
+class TaskRunningError(Exception):
+    """A task of this kind runs already."""
+
+
+class UnknownKindError(Exception):
+    """This release has no such maintenance."""
+
+
+class NoSuchTaskError(LookupError):
+    """There is no such task, or it ended so long ago that it is forgotten."""
+
+
+class Progress:
+    """Where a runner writes down what it did; read at any time."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.findings: list[str] = []
+
+    def set(self, **counts: int) -> None:
+        """Set counters to what they are now."""
+        self.counts.update(counts)
+
+    def found(self, finding: str) -> None:
+        """Note something found; after the first hundred only the counters tell."""
+        if len(self.findings) < _FINDINGS:
+            self.findings.append(finding)
+
+
+Runner = Callable[[TaskRequest, Progress], Awaitable[None]]
+
+
+class _Entry:
+    def __init__(self, request: TaskRequest) -> None:
+        self.id = secrets.token_hex(8)
+        self.request = request
+        self.progress = Progress()
+        self.state: Literal["running", "done", "failed", "cancelled"] = "running"
+        self.started_ms = _now_ms()
+        self.ended_ms: int | None = None
+        self.error = ""
+        self.job: asyncio.Task[None] | None = None
+
+    async def run(self, runner: Runner) -> None:
+        try:
+            await runner(self.request, self.progress)
+            self.state = "done"
+        except asyncio.CancelledError:
+            self.state = "cancelled"
+            raise
+        except Exception as error:  # noqa: BLE001 (a task that fails ends as failed, and says why)
+            self.state, self.error = "failed", f"{type(error).__name__}: {error}"
+            _log.exception("maintenance task %s (%s) failed", self.id, self.request.kind)
+        finally:
+            self.ended_ms = _now_ms()
+
+    def document(self) -> Task:
+        return Task(
+            id=self.id,
+            request=self.request,
+            state=self.state,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            progress=dict(self.progress.counts),
+            findings=tuple(self.progress.findings),
+            error=self.error,
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class TaskBoard:
+    """The tasks of one node."""
+
+    def __init__(self, runners: Mapping[Kind, Runner]) -> None:
+        self._runners = runners
+        self._entries: dict[str, _Entry] = {}
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What maintenance there is."""
+        return tuple(sorted(self._runners))
+
+    def start(self, request: TaskRequest) -> Task:
+        """Begin a task and return at once; TaskRunningError while one of its kind runs."""
+        if request.kind not in self._runners:
+            raise UnknownKindError(f"this release does not {request.kind}; it has {', '.join(self.kinds)}")
+        for entry in self._entries.values():
+            if entry.state == "running" and entry.request.kind == request.kind:
+                raise TaskRunningError(f"{request.kind} runs already as task {entry.id}: wait for it or cancel it")
+        entry = _Entry(request)
+        entry.job = asyncio.create_task(entry.run(self._runners[request.kind]), name=f"{request.kind} {entry.id}")
+        self._entries[entry.id] = entry
+        ended = [key for key, other in self._entries.items() if other.state != "running"]
+        for key in ended[:-_KEPT]:
+            del self._entries[key]
+        return entry.document()
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Every task that is remembered, newest first."""
+        return tuple(entry.document() for entry in reversed(self._entries.values()))
+
+    def task(self, task_id: str) -> Task:
+        """The task; NoSuchTaskError."""
+        return self._entry(task_id).document()
+
+    async def cancel(self, task_id: str) -> Task:
+        """Stop a task, and return it once it has stopped; NoSuchTaskError."""
+        entry = self._entry(task_id)
+        if entry.job is not None and not entry.job.done():
+            entry.job.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await entry.job
+        return entry.document()
+
+    async def close(self) -> None:
+        """Cancel whatever runs."""
+        for task_id in list(self._entries):
+            await self.cancel(task_id)
+
+    def _entry(self, task_id: str) -> _Entry:
+        try:
+            return self._entries[task_id]
+        except KeyError:
+            raise NoSuchTaskError(f"there is no task {task_id!r}") from None
