@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3 import xml
+from moln_node.s3.acl import ownership
 from moln_node.s3.errors import S3Error
 from moln_node.s3.listing import make_token, owner_element, read_token
 from moln_node.s3.names import check_bucket_name
 from moln_node.s3.parameters import page_size
+from moln_node.s3.representation import second
 from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Versioning
 
@@ -49,7 +51,7 @@ def _bucket(bucket: Bucket, region: str) -> str:
     return xml.node(
         "Bucket",
         xml.leaf("Name", bucket.name),
-        xml.leaf("CreationDate", xml.iso_time(bucket.created_ms)),
+        xml.leaf("CreationDate", second(bucket.created_ms)),
         xml.leaf("BucketRegion", region),
     )
 
@@ -60,7 +62,8 @@ async def create_bucket(call: Call) -> web.Response:
     if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
         raise S3Error("NotImplemented", "moln does not do object lock: create the bucket without it.")
     await _check_configuration(call)
-    bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000))
+    settings = ownership.for_bucket(call.headers, call.identity.id, call.keyring)
+    bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000), settings=settings)
     try:
         await call.objects.create_bucket(bucket)
     except BucketExistsError as error:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3 import checksums, conditions, xml
+from moln_node.s3.acl import ownership
 from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
 from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
-from moln_node.s3.representation import quoted, version_headers
+from moln_node.s3.representation import quoted, second, version_headers
 from moln_node.s3.request_attributes import checked_class, describe
 from moln_node.s3.writing import MAX_PUT_BYTES
 from moln_node.store.model import Attributes, Sealed, Versioning
@@ -39,6 +40,7 @@ async def copy_object(call: Call) -> web.Response:
     new_tags = _replaces(call, "x-amz-tagging-directive", "tagging")
     storage_class = checked_class(described.storage_class, call.bucket, call.key, call.objects.assign)
     target = call.bucket_record
+    owned = ownership.for_object(call)
     async with open_source(call) as (source, source_bucket, reading):
         original = reading.record
         _check_source(call, source, original, changed=new_metadata or described.storage_class is not None)
@@ -50,7 +52,7 @@ async def copy_object(call: Call) -> web.Response:
         record = await call.objects.put(
             call.bucket,
             call.key,
-            _attributes(call.identity.id, described, original, new_metadata=new_metadata, new_tags=new_tags),
+            _attributes(owned, described, original, new_metadata=new_metadata, new_tags=new_tags),
             digest.passing(reading.read(0, original.size)),
             size=original.size,
             seal=seal,
@@ -71,7 +73,7 @@ def source_version(bucket: Bucket, record: Record) -> dict[str, str]:
 def result_elements(etag: str, modified_ms: int, checksum: Checksum | None) -> tuple[str, ...]:
     """What the results of CopyObject and UploadPartCopy have in common."""
     return (
-        xml.leaf("LastModified", xml.iso_time(modified_ms)),
+        xml.leaf("LastModified", second(modified_ms)),
         xml.leaf("ETag", quoted(etag)),
         xml.leaf(f"Checksum{checksum.algorithm}", checksum.value) if checksum else "",
     )
@@ -117,13 +119,14 @@ def _algorithm(call: Call, original: Record) -> Algorithm:
 
 
 def _attributes(
-    owner: str, described: Described, original: Record, *, new_metadata: bool, new_tags: bool
+    owned: ownership.Ownership, described: Described, original: Record, *, new_metadata: bool, new_tags: bool
 ) -> Attributes:
     """The copy's attributes: the request's where a directive says REPLACE, the source's elsewhere."""
     kept = original.attributes
     return Attributes(
-        owner,
+        owned.owner,
         described.headers if new_metadata else kept.headers,
         described.metadata if new_metadata else kept.metadata,
         (described.tags or {}) if new_tags else kept.tags,
+        owned.acl,
     )

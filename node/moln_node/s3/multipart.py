@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from moln_node.s3 import checksums, xml
+from moln_node.s3.acl import ownership
 from moln_node.s3.copy import result_elements, source_version
 from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
@@ -34,10 +35,11 @@ async def create_multipart_upload(call: Call) -> web.Response:
     check_key(call.key)
     described = describe(call.headers)
     algorithm, checksum_type = _asked_checksum(call)
+    owned = ownership.for_object(call)
     upload = await call.objects.create_upload(
         call.bucket,
         call.key,
-        Attributes(call.identity.id, described.headers, described.metadata, described.tags or {}),
+        Attributes(owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl),
         storage_class=checked_class(described.storage_class, call.bucket, call.key, call.objects.assign),
         checksum_algorithm=algorithm,
         checksum_type=checksum_type,

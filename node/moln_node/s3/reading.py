@@ -49,7 +49,7 @@ async def get_object(call: Call) -> web.StreamResponse:
         blocks = reading.read(span.start, span.end)
         if span.length <= _WHOLE_BYTES:
             return web.Response(status=status, headers=headers, body=b"".join([block async for block in blocks]))
-        return await _stream(call.request, status, headers, span.length, blocks)
+        return await _stream(call, status, headers, span.length, blocks)
 
 
 async def head_object(call: Call) -> web.Response:
@@ -143,7 +143,7 @@ def _headers(call: Call, record: Record, selection: Selection) -> dict[str, str]
 
 
 async def _stream(
-    request: web.BaseRequest, status: int, headers: dict[str, str], length: int, blocks: AsyncIterator[bytes]
+    call: Call, status: int, headers: dict[str, str], length: int, blocks: AsyncIterator[bytes]
 ) -> web.StreamResponse:
     """Send blocks as they come. The first is read before the headers leave, so that a bad copy still gets an error.
 
@@ -152,14 +152,14 @@ async def _stream(
     first = await anext(blocks)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
-    await response.prepare(request)
+    await call.start(response)
     try:
         await response.write(first)
         async for block in blocks:
             await response.write(block)
         await response.write_eof()
     except BaseException:
-        if request.transport is not None:
-            request.transport.abort()
+        if call.request.transport is not None:
+            call.request.transport.abort()
         raise
     return response

@@ -1,7 +1,7 @@
 """What S3 answers about features that a bucket does not use: all that can be said of those which are not built.
 
 GET gives the default of AWS or its NoSuch... error, so that tools which look at every setting go on. Nothing can be
- PUT and DELETE have no row in the operation table, which answers them with NotImplemented.
+set: PUT and DELETE have no row in the operation table, which answers them with NotImplemented.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3 import checksums, conditions
+from moln_node.s3.acl import ownership
 from moln_node.s3.digests import BodyDigest, content_md5
 from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
@@ -89,10 +90,11 @@ async def put_object(call: Call) -> web.Response:
     described = describe(call.headers)
     upload = incoming(call)
     bucket = call.bucket_record
+    owned = ownership.for_object(call)
     record = await call.objects.put(
         call.bucket,
         call.key,
-        Attributes(call.identity.id, described.headers, described.metadata, described.tags or {}),
+        Attributes(owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl),
         upload.body(),
         size=upload.size,
         seal=upload.seal,
