@@ -75,7 +75,7 @@ class Source:
                 break
             pieces.append(piece)
             length += len(piece)
-        return b"".join(pieces) if len(pieces) > 1 else piece
+        return b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
     async def line(self) -> bytes:
         """The bytes before the next CRLF; S3Error if the body ends first or the line is too long."""
