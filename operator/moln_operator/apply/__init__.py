@@ -1,0 +1,1 @@
+"""Makes it so: the only room, besides `report`, that writes to Kubernetes, and the one that pushes to nodes."""

@@ -1,0 +1,170 @@
+"""Gathers one cloud's state: from the inventory, from Secrets that users wrote, and from the nodes themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from moln_operator.kube.kinds import CHILDREN
+from moln_operator.observe.nodes import NodeError
+from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
+from moln_operator.plan import names
+from moln_spec.cloudmap import CloudMap
+from moln_spec.credentials import AccessKey, Credentials
+from moln_spec.resources.cloud import Cloud
+from moln_spec.resources.policy import ReplicationPolicy
+from moln_spec.resources.storagenode import StorageNode
+
+if TYPE_CHECKING:
+    from moln_operator.kube.api import Api
+    from moln_operator.kube.inventory import CloudKey, Inventory, Known
+    from moln_operator.observe.nodes import Answer, NodeClient
+    from moln_operator.observe.zones import Zones
+
+_COUNTED: Final = tuple(kind for kind in CHILDREN if kind not in ("Pod", "PersistentVolumeClaim"))
+
+
+class Observer:
+    """Answers what is so for one cloud at a time."""
+
+    def __init__(self, api: Api, inventory: Inventory, nodes: NodeClient, zones: Zones) -> None:
+        self._api = api
+        self._inventory = inventory
+        self._nodes = nodes
+        self._zones = zones
+
+    async def observe(self, key: CloudKey) -> Observed | None:
+        """The state of a cloud; None when there is no such Cloud. ValidationError if the Cloud is not understood."""
+        known = self._inventory.get("Cloud", *key)
+        if known is None:
+            return None
+        cloud = Cloud.model_validate(known.content)
+        keys, problems = await self._keys(cloud)
+        root_problems = tuple(text for name, text in problems if name == cloud.root_secret_name)
+        cluster = self._cluster_secret(key)
+        pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
+        answers = await self._answers(pods, cluster)
+        return Observed(
+            cloud=cloud,
+            storage_nodes=tuple(StorageNode.model_validate(e.content) for e in self._inventory.of(key, "StorageNode")),
+            policies=tuple(
+                ReplicationPolicy.model_validate(e.content) for e in self._inventory.of(key, "ReplicationPolicy")
+            ),
+            root=keys.pop(cloud.root_secret_name, None),
+            cluster=cluster,
+            keys=keys,
+            problems=root_problems,
+            warnings=tuple(text for _, text in problems if text not in root_problems),
+            stored=self._stored_credentials(key),
+            previous_map=await self._newest_map(key, pods, answers, cluster),
+            map_version=self._map_version(key),
+            stateful_sets=self._by_name(key, "StatefulSet"),
+            pods=pods,
+            claims=self._by_name(key, "PersistentVolumeClaim"),
+            services=self._by_name(key, "Service"),
+            children=frozenset((e.kind, e.name) for kind in _COUNTED for e in self._inventory.of(key, kind)),
+            answers=answers,
+            zones={name: await self._zones.of(pod.content["node"]) for name, pod in pods.items()},
+            now=time.time(),
+        )
+
+    def _by_name(self, key: CloudKey, kind: str) -> dict[str, Known]:
+        return {entry.name: entry for entry in self._inventory.of(key, kind)}
+
+    async def _keys(self, cloud: Cloud) -> tuple[dict[str, KeyPair], tuple[tuple[str, str], ...]]:
+        """The key pairs of the root Secret and of `accessKeys`, and by name a sentence for each that is no good."""
+        found: dict[str, KeyPair] = {}
+        problems: list[tuple[str, str]] = []
+        wanted = [cloud.root_secret_name, *(reference.secret_name for reference in cloud.spec.access_keys)]
+        for name in wanted:
+            data = await self._secret_data(cloud.metadata.namespace, name)
+            if data is None:
+                if name != cloud.root_secret_name:
+                    problems.append((name, f"Secret {name} does not exist; write it with access_key and secret_key"))
+                continue
+            try:
+                pair = KeyPair(_text(data, names.ACCESS_KEY), _text(data, names.ACCESS_SECRET))
+                AccessKey.model_validate({"access_key": pair.access_key, "secret_key": pair.secret_key})
+            except (KeyError, ValueError):
+                sentence = (
+                    f"Secret {name} is no access key; give it access_key (3 to 128 letters, digits or _+=.@-) "
+                    "and secret_key (at least 8 characters)"
+                )
+                problems.append((name, sentence))
+                continue
+            if pair.access_key in {other.access_key for other in found.values()}:
+                problems.append((name, f"Secret {name} has the access_key of another Secret; give it one of its own"))
+                continue
+            found[name] = pair
+        return found, tuple(problems)
+
+    async def _secret_data(self, namespace: str, name: str) -> dict[str, str] | None:
+        """A Secret's data: from the inventory where the operator wrote it, else read now."""
+        known = self._inventory.get("Secret", namespace, name)
+        if known is not None:
+            return dict(known.content.get("data") or {})
+        secret = await self._api.get("Secret", namespace, name)
+        return None if secret is None else dict(secret.get("data") or {})
+
+    def _cluster_secret(self, key: CloudKey) -> ClusterSecret | None:
+        known = self._inventory.get("Secret", key[0], names.cluster_secret(key[1]))
+        data = known.content.get("data") or {} if known is not None else {}
+        if names.SECRET_KEY not in data:
+            return None
+        return ClusterSecret(_text(data, names.SECRET_KEY), _text(data, names.IDENTITY_KEY))
+
+    def _stored_credentials(self, key: CloudKey) -> Credentials | None:
+        known = self._inventory.get("Secret", key[0], names.credentials_secret(key[1]))
+        data = known.content.get("data") or {} if known is not None else {}
+        try:
+            return Credentials.model_validate_json(_text(data, names.CREDENTIALS_KEY))
+        except (KeyError, ValueError):
+            return None
+
+    def _stored_map(self, key: CloudKey) -> CloudMap | None:
+        known = self._inventory.get("ConfigMap", key[0], names.map_config(key[1]))
+        text = (known.content.get("data") or {}).get(names.MAP_KEY) if known is not None else None
+        try:
+            return CloudMap.model_validate_json(text) if text else None
+        except ValidationError:
+            return None
+
+    def _map_version(self, key: CloudKey) -> str:
+        known = self._inventory.get("ConfigMap", key[0], names.map_config(key[1]))
+        return str(known.version) if known is not None else ""
+
+    async def _newest_map(
+        self, key: CloudKey, pods: dict[str, Known], answers: dict[str, Answer], cluster: ClusterSecret | None
+    ) -> CloudMap | None:
+        """The stored map, or a node's where that is newer: the ConfigMap was lost or put back by hand."""
+        newest = self._stored_map(key)
+        for name, answer in answers.items():
+            ahead = answer.status is not None and (newest is None or answer.status.epoch > newest.epoch)
+            if ahead and cluster is not None:
+                try:
+                    found = await self._nodes.map(pods[name].content["ip"], cluster.secret)
+                except NodeError:
+                    continue
+                if newest is None or (found.uid == newest.uid and found.epoch > newest.epoch):
+                    newest = found
+        return newest
+
+    async def _answers(self, pods: dict[str, Known], cluster: ClusterSecret | None) -> dict[str, Answer]:
+        if cluster is None:
+            return {}
+        reachable = {name: pod.content["ip"] for name, pod in pods.items() if pod.content["ip"] and not pod.deleting}
+        found = await asyncio.gather(*(self._nodes.status(ip, cluster.secret) for ip in reachable.values()))
+        return dict(zip(reachable, found, strict=True))
+
+
+def _text(data: dict[str, str], name: str) -> str:
+    """One value of a Secret's data; KeyError if it is absent, ValueError if it is no text."""
+    try:
+        return base64.b64decode(data[name], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} is no text") from error

@@ -1,0 +1,120 @@
+"""Port 9001 of the storage nodes: asks for their state, hands them the map and the access keys.
+
+The one place that speaks to nodes. Every call has a deadline; a node that does not answer is an observation, and no
+error.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from moln_spec.cloudmap import CloudMap
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+PORT: Final = 9001
+_DEADLINE: Final = aiohttp.ClientTimeout(total=4.0, sock_connect=2.0)
+_LONGEST_ANSWER: Final = 4 * 1024 * 1024
+_CONNECTIONS: Final = 100
+
+
+class NodeStatus(BaseModel):
+    """The part of a node's `/v1/status` that the operator reads."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+    node: str
+    uid: str
+    epoch: int
+    version: str
+    ready: bool
+    capacity_bytes: int
+    used_bytes: int
+    objects: int
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a node said, or why nothing was heard of it.
+
+    Attributes:
+        status: the node's status; None when it did not answer.
+        error: why there is no status, for people.
+        started: monotonic time of the node's start, as far as its uptime tells.
+    """
+
+    status: NodeStatus | None = None
+    error: str = ""
+    started: float = 0.0
+
+
+class NodeError(Exception):
+    """A node did not answer, or said no; the message is for people."""
+
+
+class NodeClient:
+    """Speaks to the nodes of every cloud over one pool of connections."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            timeout=_DEADLINE, connector=aiohttp.TCPConnector(limit=_CONNECTIONS, limit_per_host=4), trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def status(self, host: str, secret: str) -> Answer:
+        """A node's status; the answer holds the reason when there is none."""
+        try:
+            body = await self._call("GET", host, "/v1/status", secret)
+            status = NodeStatus.model_validate_json(body)
+        except NodeError as error:
+            return Answer(error=str(error))
+        except ValidationError as error:
+            return Answer(error=f"its status is not understood: {error.error_count()} fields are wrong")
+        return Answer(status=status, started=time.monotonic() - status.uptime_seconds)
+
+    async def map(self, host: str, secret: str) -> CloudMap:
+        """The map that a node obeys; NodeError."""
+        try:
+            return CloudMap.model_validate_json(await self._call("GET", host, "/v1/map", secret))
+        except ValidationError as error:
+            raise NodeError(f"its map is not understood: {error.error_count()} fields are wrong") from error
+
+    async def push_map(self, host: str, secret: str, cloud_map: CloudMap) -> None:
+        """Hand a node the map; NodeError."""
+        await self._call("PUT", host, "/v1/map", secret, cloud_map.model_dump_json())
+
+    async def push_credentials(self, host: str, secret: str, document: str) -> None:
+        """Hand a node the access keys; NodeError."""
+        await self._call("PUT", host, "/v1/credentials", secret, document)
+
+    async def _call(self, method: str, host: str, path: str, secret: str, body: str | None = None) -> bytes:
+        literal = f"[{host}]" if ":" in host else host
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        try:
+            async with self._session.request(
+                method, f"http://{literal}:{PORT}{path}", data=body, headers=headers, allow_redirects=False
+            ) as response:
+                answer = await response.content.read(_LONGEST_ANSWER)
+                if response.status != 200:
+                    reason = answer[:300].decode("utf-8", "replace")
+                    raise NodeError(f"it answers {response.status} to {method} {path}: {reason}")
+                return answer
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            raise NodeError(f"{method} {path} on {host}:{PORT}: {reason}") from error

@@ -1,0 +1,85 @@
+"""One cloud as it is: the values that `plan` and `report` decide from. Frozen, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from moln_operator.observe.nodes import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from moln_operator.kube.inventory import Known
+    from moln_spec.cloudmap import CloudMap
+    from moln_spec.credentials import Credentials
+    from moln_spec.resources.cloud import Cloud
+    from moln_spec.resources.policy import ReplicationPolicy
+    from moln_spec.resources.storagenode import StorageNode
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An access key and its secret, as a Secret holds them."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSecret:
+    """What every node of a cloud shares: the secret of port 9001, and the cloud's identity."""
+
+    secret: str = field(repr=False)
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that decisions about one cloud need.
+
+    Attributes:
+        cloud: the Cloud as its user wrote it.
+        storage_nodes: the StorageNodes that refer to it, the default pool's included if it is there.
+        policies: the ReplicationPolicies that refer to it.
+        root: the administrator's key; None where the Secret does not exist.
+        cluster: what the nodes share; None where the Secret does not exist.
+        keys: further access keys by the name of their Secret, as far as they could be read.
+        problems: why the administrator's key can't be read, as sentences.
+        warnings: which further keys can't be read, as sentences.
+        stored: the access keys as nodes were last given them.
+        previous_map: the newest map that anyone has; None before the first.
+        map_version: resourceVersion of the map's ConfigMap; empty where it does not exist.
+        stateful_sets: by pool.
+        pods: by name.
+        claims: the volumes' PersistentVolumeClaims, by name.
+        services: by name.
+        children: every further child, by kind and name.
+        answers: what the nodes said, by pod name.
+        zones: failure zone of each pod that has been scheduled.
+        now: seconds since 1970.
+    """
+
+    cloud: Cloud
+    storage_nodes: tuple[StorageNode, ...] = ()
+    policies: tuple[ReplicationPolicy, ...] = ()
+    root: KeyPair | None = None
+    cluster: ClusterSecret | None = None
+    keys: Mapping[str, KeyPair] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    stored: Credentials | None = None
+    previous_map: CloudMap | None = None
+    map_version: str = ""
+    stateful_sets: Mapping[str, Known] = field(default_factory=dict)
+    pods: Mapping[str, Known] = field(default_factory=dict)
+    claims: Mapping[str, Known] = field(default_factory=dict)
+    services: Mapping[str, Known] = field(default_factory=dict)
+    children: frozenset[tuple[str, str]] = frozenset()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    zones: Mapping[str, str] = field(default_factory=dict)
+    now: float = 0.0
+
+    def answer(self, pod: str) -> Answer:
+        """What the node of a pod said."""
+        return self.answers.get(pod, Answer(error="its pod has no address yet"))

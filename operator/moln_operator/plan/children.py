@@ -1,0 +1,75 @@
+"""Everything that the cluster shall hold for one cloud, in the order in which it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from moln_operator.kube import labels
+from moln_operator.plan import names, network
+from moln_operator.plan.credentials import secret
+from moln_operator.plan.disruption import disruption_budget
+from moln_operator.plan.pools import default_storage_node, pools
+from moln_operator.plan.statefulset import stateful_set
+from moln_spec.resources.meta import API_VERSION
+
+if TYPE_CHECKING:
+    from moln_operator.kube.kinds import Manifest
+    from moln_operator.observe.state import Observed
+    from moln_operator.settings import Settings
+    from moln_spec.credentials import Credentials
+    from moln_spec.resources.cloud import Cloud
+
+PRUNED: Final = ("Ingress", "PodDisruptionBudget", "NetworkPolicy", "Service")
+"""Kinds of which a child that is no longer planned is deleted. Never one that stands for data."""
+
+
+def children(observed: Observed, document: Credentials, settings: Settings) -> tuple[Manifest, ...]:
+    """Every owned child of the cloud; the map comes apart, because it has no owner."""
+    cloud = observed.cloud
+    every_pool = pools(observed)
+    planned = [
+        default_storage_node(cloud),
+        service_account(cloud),
+        secret(observed, document),
+        network.nodes_service(cloud),
+        network.client_service(cloud),
+        network.ingress(cloud),
+        network.network_policy(cloud, settings),
+        disruption_budget(cloud.metadata.name, sum(pool.replicas for pool in every_pool.values())),
+        *(
+            stateful_set(cloud, name, pool, observed.stateful_sets.get(name), settings)
+            for name, pool in every_pool.items()
+        ),
+    ]
+    return tuple(owned(manifest, cloud) for manifest in planned if manifest is not None)
+
+
+def owned(manifest: Manifest, cloud: Cloud) -> Manifest:
+    """`manifest` in the cloud's namespace, deleted with the Cloud."""
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "Cloud",
+        "name": cloud.metadata.name,
+        "uid": cloud.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    metadata = {**manifest["metadata"], "namespace": cloud.metadata.namespace, "ownerReferences": [owner]}
+    return {**manifest, "metadata": metadata}
+
+
+def service_account(cloud: Cloud) -> Manifest:
+    """The nodes' ServiceAccount: without rights, so that the namespace's default one's never reach them."""
+    name = cloud.metadata.name
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": names.service_account(name), "labels": labels.of_cloud(name)},
+        "automountServiceAccountToken": False,
+    }
+
+
+def superfluous(observed: Observed, planned: tuple[Manifest, ...]) -> tuple[tuple[str, str], ...]:
+    """Kind and name of each child that exists, is no longer planned, and may be deleted."""
+    kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in planned}
+    return tuple(sorted(child for child in observed.children if child[0] in PRUNED and child not in kept))

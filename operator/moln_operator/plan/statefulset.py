@@ -1,0 +1,182 @@
+"""The StatefulSet of a pool: how a storage node runs on Kubernetes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from moln_operator.kube import labels
+from moln_operator.plan import names
+from moln_spec.resources.pool import Pool, kubernetes_resources
+
+if TYPE_CHECKING:
+    from moln_operator.kube.inventory import Known
+    from moln_operator.kube.kinds import Manifest
+    from moln_operator.settings import Settings
+    from moln_spec.resources.cloud import Cloud
+
+USER: Final = 65532
+DATA_DIR: Final = "/data"
+MAP_DIR: Final = "/etc/moln/map"
+CREDENTIALS_DIR: Final = "/etc/moln/credentials"
+CLUSTER_DIR: Final = "/etc/moln/cluster"
+STOP_SECONDS: Final = 25
+GRACE_SECONDS: Final = 45
+
+
+def stateful_set(cloud: Cloud, pool_name: str, pool: Pool, existing: Known | None, settings: Settings) -> Manifest:
+    """The StatefulSet of one pool.
+
+    What can't change on an existing one is taken from it: the size in its volume template (volumes themselves grow by
+    their claims).
+    """
+    selected = labels.of_pool(cloud.metadata.name, pool_name)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": pool_name, "labels": {**labels.of_cloud(cloud.metadata.name), **selected}},
+        "spec": {
+            "replicas": pool.replicas,
+            "serviceName": names.nodes_service(cloud.metadata.name),
+            "podManagementPolicy": "Parallel",
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": selected},
+            "template": {
+                "metadata": {"labels": {**labels.of_cloud(cloud.metadata.name), **selected}},
+                "spec": _pod(cloud, pool, selected, settings),
+            },
+            "volumeClaimTemplates": [_claim(cloud, pool, existing)],
+        },
+    }
+
+
+def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings) -> dict[str, Any]:
+    """The pod of a node: no token, no privileges, nothing writable but its volume and /tmp."""
+    pod: dict[str, Any] = {
+        "serviceAccountName": names.service_account(cloud.metadata.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selected},
+            }
+            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+        "containers": [_container(cloud, pool, settings)],
+        "volumes": _volumes(cloud.metadata.name),
+    }
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    if pool.node_selector:
+        pod["nodeSelector"] = dict(pool.node_selector)
+    if pool.tolerations:
+        pod["tolerations"] = [
+            entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in pool.tolerations
+        ]
+    if pool.priority_class_name is not None:
+        pod["priorityClassName"] = pool.priority_class_name
+    return pod
+
+
+def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
+    return {
+        "name": "node",
+        "image": cloud.spec.image or settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["python", "-m", "moln_node"],
+        "args": [
+            "--name=$(POD_NAME)",
+            f"--data={DATA_DIR}",
+            f"--map={MAP_DIR}/{names.MAP_KEY}",
+            f"--credentials={CREDENTIALS_DIR}/{names.CREDENTIALS_KEY}",
+            f"--cloud-secret={CLUSTER_DIR}/{names.SECRET_KEY}",
+            f"--listen=0.0.0.0:{names.S3_PORT}",
+            f"--peer-listen=0.0.0.0:{names.PEER_PORT}",
+            f"--stop-seconds={STOP_SECONDS}",
+            *(f"--domain={domain}" for domain in cloud.spec.domains),
+        ],
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "ports": [
+            {"name": "s3", "containerPort": names.S3_PORT, "protocol": "TCP"},
+            {"name": "peer", "containerPort": names.PEER_PORT, "protocol": "TCP"},
+        ],
+        "resources": kubernetes_resources(pool.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        # A large store may take minutes to open after a crash, so only then is there much patience.
+        "startupProbe": _probe("/live", period=2, failures=300),
+        "livenessProbe": _probe("/live", period=10, failures=6),
+        "readinessProbe": _probe("/ready", period=3, failures=2),
+        "volumeMounts": [
+            {"name": names.VOLUME, "mountPath": DATA_DIR},
+            {"name": "map", "mountPath": MAP_DIR, "readOnly": True},
+            {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
+            {"name": "cluster", "mountPath": CLUSTER_DIR, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
+        ],
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "peer"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _volumes(cloud: str) -> list[dict[str, Any]]:
+    return [
+        {"name": "map", "configMap": {"name": names.map_config(cloud)}},
+        {"name": "credentials", "secret": {"secretName": names.credentials_secret(cloud), "defaultMode": 0o440}},
+        {
+            "name": "cluster",
+            "secret": {
+                "secretName": names.cluster_secret(cloud),
+                "defaultMode": 0o440,
+                "items": [{"key": names.SECRET_KEY, "path": names.SECRET_KEY}],
+            },
+        },
+        {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+    ]
+
+
+def template_size(existing: Known | None) -> str | None:
+    """The volume size in an existing StatefulSet's template."""
+    templates = existing.content.get("spec", {}).get("volumeClaimTemplates", ()) if existing is not None else ()
+    for template in templates:
+        size = template.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
+        if size is not None:
+            return str(size)
+    return None
+
+
+def _claim(cloud: Cloud, pool: Pool, existing: Known | None) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": template_size(existing) or pool.volume.size}},
+    }
+    if pool.volume.storage_class_name is not None:
+        spec["storageClassName"] = pool.volume.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": names.VOLUME, "labels": labels.of_cloud(cloud.metadata.name)},
+        "spec": spec,
+    }

@@ -1,0 +1,171 @@
+"""One look at one Cloud: observe, plan, apply, report. The same from any state, however often it is called."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+from lightkube import ApiError
+
+from moln_operator.apply import secrets
+from moln_operator.apply.children import NameTakenError
+from moln_operator.plan import cloudmap, names
+from moln_operator.plan.children import children, superfluous
+from moln_operator.plan.credentials import credentials
+from moln_operator.plan.pools import problems
+from moln_operator.plan.teardown import teardown
+from moln_operator.plan.volumes import growth
+from moln_operator.report.outcome import Outcome
+from moln_spec.mapmaking import UnusableCloudError
+from moln_spec.resources.meta import API_VERSION
+
+if TYPE_CHECKING:
+    from moln_operator.apply.children import Applier, Change
+    from moln_operator.apply.push import Pusher
+    from moln_operator.kube.inventory import CloudKey
+    from moln_operator.observe.gather import Observer
+    from moln_operator.observe.state import Observed
+    from moln_operator.report.events import Events
+    from moln_operator.report.orphans import Orphans
+    from moln_operator.report.write import Reporter
+    from moln_operator.settings import Settings
+    from moln_spec.cloudmap import CloudMap
+    from moln_spec.resources.cloud import Cloud
+
+logger = logging.getLogger(__name__)
+SOON_SECONDS: Final = 2.0
+
+
+class ReconcileError(Exception):
+    """A look that did not reach its end; it was reported, and is to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Everything that a look needs."""
+
+    observer: Observer
+    applier: Applier
+    pusher: Pusher
+    reporter: Reporter
+    orphans: Orphans
+    events: Events
+    settings: Settings
+
+    async def reconcile(self, key: CloudKey) -> float | None:
+        """Bring one Cloud nearer to its spec; seconds until the next look, None for no need of one.
+
+        ReconcileError when something failed that is worth another try.
+        """
+        observed = await self.observer.observe(key)
+        if observed is None:
+            self.applier.forget(key)
+            await self.orphans.report(key)
+            return None
+        if observed.cloud.metadata.deletion_timestamp is not None:
+            return await self._delete(observed)
+        outcome = Outcome(observed, observed.previous_map, observed.answers, problems(observed))
+        failure: Exception | None = None
+        if not outcome.problems and not observed.cloud.spec.paused:
+            try:
+                outcome = await self._bring_about(key, observed)
+            except UnusableCloudError as error:
+                outcome = replace(outcome, problems=error.problems)
+            except NameTakenError as error:
+                outcome = replace(outcome, problems=(str(error),))
+            except httpx2.HTTPError as error:
+                if _namespace_ends(error):
+                    return None
+                outcome, failure = replace(outcome, error=f"the Kubernetes API refuses a change: {error}"), error
+        status = await self.reporter.report(outcome)
+        if failure is not None:
+            raise ReconcileError(str(failure)) from failure
+        settled = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
+        return self.settings.poll_seconds if settled or outcome.problems else SOON_SECONDS
+
+    async def _bring_about(self, key: CloudKey, observed: Observed) -> Outcome:
+        """Apply the plan, in an order in which every step finds what it needs."""
+        await self._guard_data(observed.cloud)
+        for manifest in secrets.missing(observed):
+            await self._tell(observed.cloud, await self.applier.create(key, manifest))
+        if observed.root is None or observed.cluster is None:
+            again = await self.observer.observe(key)
+            if again is None or again.root is None or again.cluster is None:
+                return Outcome(observed, observed.previous_map, observed.answers, error="the keys are not written yet")
+            observed = again
+        cloud_map = cloudmap.next_map(observed)
+        await self._publish(key, observed, cloud_map)
+        document = credentials(observed)
+        planned = children(observed, document, self.settings)
+        for manifest in planned:
+            await self._tell(observed.cloud, await self.applier.apply(key, manifest))
+        for kind, name in superfluous(observed, planned):
+            await self._tell(observed.cloud, await self.applier.delete(key, kind, name))
+        await self._grow(key, observed)
+        answers = await self.pusher.push(observed, cloud_map, document)
+        return Outcome(observed, cloud_map, answers)
+
+    async def _publish(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> None:
+        """Store the map before any node can hear of it, so that no epoch is ever made twice."""
+        change = await self.applier.apply(key, cloudmap.config_map(observed, cloud_map))
+        before = observed.previous_map
+        if change is not None and (before is None or before.epoch < cloud_map.epoch):
+            note = f"cloud map epoch {cloud_map.epoch} is published to {len(cloud_map.nodes)} nodes"
+            await self.events.say(observed.cloud, "Normal", "MapPublished", note)
+
+    async def _grow(self, key: CloudKey, observed: Observed) -> None:
+        for claim, size in growth(observed).items():
+            await self.applier.merge(
+                key, "PersistentVolumeClaim", claim, {"spec": {"resources": {"requests": {"storage": size}}}}
+            )
+            await self.events.say(observed.cloud, "Normal", "VolumeGrows", f"volume {claim} grows to {size}")
+
+    async def _guard_data(self, cloud: Cloud) -> None:
+        """Hold the Cloud's deletion only where volumes are to be deleted with it."""
+        wanted = cloud.spec.deletion_policy == "Delete"
+        if wanted == (names.FINALIZER in cloud.metadata.finalizers):
+            return
+        kept = [name for name in cloud.metadata.finalizers if name != names.FINALIZER]
+        await self._set_finalizers(cloud, [*kept, names.FINALIZER] if wanted else kept)
+
+    async def _set_finalizers(self, cloud: Cloud, finalizers: list[str]) -> None:
+        key = (cloud.metadata.namespace, cloud.metadata.name)
+        metadata = {"finalizers": finalizers, "uid": cloud.metadata.uid}
+        await self.applier.merge(
+            key, "Cloud", cloud.metadata.name, {"apiVersion": API_VERSION, "kind": "Cloud", "metadata": metadata}
+        )
+
+    async def _delete(self, observed: Observed) -> float | None:
+        """Take the next step of a deletion; without our finalizer Kubernetes needs no help."""
+        cloud = observed.cloud
+        key = (cloud.metadata.namespace, cloud.metadata.name)
+        if names.FINALIZER not in cloud.metadata.finalizers:
+            return None
+        if cloud.spec.paused:
+            await self.reporter.report(Outcome(observed, observed.previous_map, waiting="paused: set paused: false"))
+            return None
+        rest = [name for name in cloud.metadata.finalizers if name != names.FINALIZER]
+        if cloud.spec.deletion_policy == "Retain":
+            await self._set_finalizers(cloud, rest)
+            return None
+        step = teardown(observed)
+        for kind, name in step.delete:
+            await self._tell(cloud, await self.applier.delete(key, kind, name))
+        if not step.waiting:
+            await self._set_finalizers(cloud, rest)
+            return None
+        await self.reporter.report(Outcome(observed, observed.previous_map, waiting=step.waiting))
+        return SOON_SECONDS
+
+    async def _tell(self, cloud: Cloud, change: Change | None) -> None:
+        if change is not None:
+            await self.events.say(cloud, "Normal", change.action, f"{change.kind} {change.name}")
+
+
+def _namespace_ends(error: Exception) -> bool:
+    """Whether a write failed because the namespace is being deleted: then there is nothing left to do."""
+    if not isinstance(error, ApiError) or error.status.code != 403 or error.status.details is None:
+        return False
+    return any(cause.reason == "NamespaceTerminating" for cause in error.status.details.causes or ())

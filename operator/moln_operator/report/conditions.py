@@ -1,0 +1,126 @@
+"""The conditions of a Cloud: pure functions from a reconcile's outcome to sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from moln_spec.resources.meta import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from moln_operator.report.nodes import NodeState
+    from moln_operator.report.outcome import Outcome
+
+FULL_PERCENT: Final = 90
+LONGEST: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition before it is given a time."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+
+
+def verdicts(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> tuple[Verdict, ...]:
+    """Every condition of a Cloud."""
+    found = [
+        accepted(outcome),
+        ready(outcome, nodes),
+        progressing(outcome, nodes),
+        degraded(outcome, nodes, used_percent),
+    ]
+    if outcome.observed.cloud.spec.paused:
+        found.append(Verdict("Paused", "True", "AskedFor", "the operator changes nothing; set paused: false to go on"))
+    return tuple(found)
+
+
+def accepted(outcome: Outcome) -> Verdict:
+    """Whether the spec, with the resources that refer to it, can be put into effect."""
+    if outcome.problems:
+        return Verdict("Accepted", "False", "Contradiction", "; ".join(outcome.problems))
+    return Verdict("Accepted", "True", "Valid", "the spec can be put into effect")
+
+
+def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
+    """Whether every node serves by the newest map. Says no more than was checked."""
+    if outcome.observed.cloud.metadata.deletion_timestamp is not None:
+        return Verdict("Ready", "False", "Deleting", outcome.waiting or "the cloud is being deleted")
+    if outcome.problems:
+        epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
+        still = f"; nodes go on by the last accepted spec (epoch {epoch})" if epoch else ""
+        return Verdict("Ready", "False", "NotAccepted", "; ".join(outcome.problems) + still)
+    waiting = [node for node in nodes if not node.ready]
+    if waiting:
+        return Verdict("Ready", "False", "NodesNotReady", "; ".join(f"{node.name}: {node.why}" for node in waiting))
+    epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
+    behind = [node.name for node in nodes if node.epoch < epoch]
+    if not nodes or not epoch or behind:
+        text = f"epoch {epoch} of the map has not reached {', '.join(behind) or 'any node'}"
+        return Verdict("Ready", "False", "MapNotAcknowledged", text)
+    if outcome.error:
+        return Verdict("Ready", "False", "ApplyFailed", outcome.error)
+    return Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve; {_copies(len(nodes))}")
+
+
+def _copies(nodes: int) -> str:
+    return "with one node there is one copy of each object" if nodes == 1 else "copies are as the policies say"
+
+
+def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
+    """Whether something is on its way, so that waiting makes sense."""
+    observed = outcome.observed
+    if observed.cloud.metadata.deletion_timestamp is not None:
+        return Verdict("Progressing", "True", "Deleting", outcome.waiting)
+    if outcome.problems or observed.cloud.spec.paused:
+        return Verdict("Progressing", "False", "Stopped", "nothing is changed until that is resolved")
+    for name, known in sorted(observed.stateful_sets.items()):
+        status = known.content.get("status") or {}
+        if status.get("currentRevision") != status.get("updateRevision"):
+            return Verdict("Progressing", "True", "RollingOut", f"the pods of {name} are being replaced, one at a time")
+    waiting = [node.name for node in nodes if not node.ready]
+    if waiting:
+        return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
+    return Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
+
+
+def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> Verdict:
+    """Whether something needs a person, even where requests are still served."""
+    strangers = [f"{node.name}: {node.why}" for node in nodes if node.stranger]
+    if outcome.error:
+        return Verdict("Degraded", "True", "ApplyFailed", outcome.error)
+    if strangers:
+        return Verdict("Degraded", "True", "ForeignData", "; ".join(strangers))
+    if outcome.observed.warnings:
+        return Verdict("Degraded", "True", "AccessKeyUnreadable", "; ".join(outcome.observed.warnings))
+    if used_percent >= FULL_PERCENT:
+        text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"
+        return Verdict("Degraded", "True", "AlmostFull", text)
+    return Verdict("Degraded", "False", "AsExpected")
+
+
+def dated(found: Iterable[Verdict], before: Sequence[Condition], generation: int, now: float) -> tuple[Condition, ...]:
+    """The verdicts as conditions; one whose status did not change keeps its time."""
+    times = {condition.type: condition for condition in before}
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return tuple(
+        Condition(
+            type=verdict.type,
+            status=verdict.status,
+            observed_generation=generation,
+            last_transition_time=(
+                old.last_transition_time
+                if (old := times.get(verdict.type)) is not None and old.status == verdict.status
+                else stamp
+            ),
+            reason=verdict.reason,
+            message=verdict.message[:LONGEST],
+        )
+        for verdict in found
+    )

@@ -1,0 +1,78 @@
+"""How each node is, judged from its pod and from what it says itself. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moln_operator.observe.nodes import Answer
+from moln_operator.plan import names
+from moln_operator.plan.pools import pools
+
+if TYPE_CHECKING:
+    from moln_operator.kube.inventory import Known
+    from moln_operator.report.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One node.
+
+    Attributes:
+        name: its name.
+        pool: its pool.
+        exists: its pod exists.
+        ready: it answers, says that it is ready, and Kubernetes sends it requests.
+        why: a sentence when it is not ready.
+        epoch: the epoch that it has acknowledged; 0 when it does not answer.
+        stranger: it holds the data of another cloud.
+    """
+
+    name: str
+    pool: str
+    exists: bool
+    ready: bool
+    why: str
+    epoch: int
+    stranger: bool = False
+
+
+def node_states(outcome: Outcome) -> tuple[NodeState, ...]:
+    """Every node that the spec asks for, by pool and number."""
+    return tuple(
+        _state(outcome, pool, names.pod(pool, ordinal))
+        for pool, spec in pools(outcome.observed).items()
+        for ordinal in range(spec.replicas)
+    )
+
+
+def _state(outcome: Outcome, pool: str, name: str) -> NodeState:
+    pod = outcome.observed.pods.get(name)
+    if pod is None:
+        return NodeState(name, pool, exists=False, ready=False, why="its pod does not exist yet", epoch=0)
+    answer = outcome.answers.get(name) or Answer(error="its pod has no address yet")
+    status = answer.status
+    epoch = status.epoch if status is not None else 0
+    stranger = status is not None and outcome.cloud_map is not None and status.uid != outcome.cloud_map.uid
+    why = _why_not(pod, answer)
+    if stranger:
+        why = "its volume holds the data of another cloud; give the pool another name, or delete that volume"
+    return NodeState(name, pool, exists=True, ready=not why, why=why, epoch=epoch, stranger=stranger)
+
+
+def _why_not(pod: Known, answer: Answer) -> str:
+    """Why a node is not ready; empty when it is."""
+    if pod.deleting:
+        return "its pod is stopping"
+    scheduled = pod.content["conditions"].get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"its pod can't be scheduled: {scheduled.get('message', 'no reason is given')}"
+    for reason, message in pod.content["waiting"]:
+        if reason not in ("ContainerCreating", "PodInitializing"):
+            return f"its container waits: {reason}" + (f" ({message[:200]})" if message else "")
+    is_ready = pod.content["conditions"].get("Ready", {}).get("status") == "True"
+    if answer.status is None:
+        return f"the operator gets no answer: {answer.error}" if is_ready else "its pod is starting"
+    if not answer.status.ready:
+        return "it says that it is not ready (its /ready names the check)"
+    return "" if is_ready else "Kubernetes has not seen it ready yet"

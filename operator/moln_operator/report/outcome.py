@@ -1,0 +1,34 @@
+"""What one reconcile found and did: what a status is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from moln_operator.observe.nodes import Answer
+    from moln_operator.observe.state import Observed
+    from moln_spec.cloudmap import CloudMap
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one reconcile.
+
+    Attributes:
+        observed: what it started from.
+        cloud_map: the map that nodes shall obey; None when there is none yet.
+        answers: what nodes said at the end.
+        problems: why the spec could not be put into effect, as sentences.
+        error: what failed on the way; empty when nothing did.
+        waiting: what a deletion waits for.
+    """
+
+    observed: Observed
+    cloud_map: CloudMap | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    error: str = ""
+    waiting: str = ""

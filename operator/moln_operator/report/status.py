@@ -1,0 +1,134 @@
+"""The statuses of a Cloud, its StorageNodes and its policies. Pure: from a reconcile's outcome to documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moln_operator.kube import labels
+from moln_operator.kube.inventory import status_of
+from moln_operator.report.conditions import Verdict, dated, verdicts
+from moln_operator.report.nodes import NodeState, node_states
+from moln_spec.quantity import short
+from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, Usage
+from moln_spec.resources.policy import ReplicationPolicy, ReplicationPolicyStatus
+from moln_spec.resources.storagenode import StorageNode, StorageNodeStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moln_operator.report.outcome import Outcome
+    from moln_spec.resources.cloud import Cloud
+
+
+def cloud_status(outcome: Outcome) -> CloudStatus:
+    """The status of the Cloud."""
+    observed = outcome.observed
+    cloud = observed.cloud
+    nodes = node_states(outcome)
+    usage = _usage(outcome)
+    epochs = [node.epoch for node in nodes]
+    return CloudStatus(
+        observed_generation=cloud.metadata.generation,
+        conditions=dated(
+            verdicts(outcome, nodes, usage.used_percent),
+            cloud.status.conditions,
+            cloud.metadata.generation,
+            observed.now,
+        ),
+        endpoint=f"http://{cloud.metadata.name}.{cloud.metadata.namespace}.svc:{cloud.spec.service.port}",
+        external_endpoint=_external(outcome),
+        root_secret_name=cloud.root_secret_name,
+        nodes=count(nodes),
+        map=MapStatus(
+            epoch=outcome.cloud_map.epoch if outcome.cloud_map is not None else 0,
+            acknowledged=min(epochs, default=0),
+        ),
+        usage=usage,
+        selector=labels.selector(labels.of_nodes(cloud.metadata.name)),
+    )
+
+
+def count(nodes: Sequence[NodeState]) -> NodeCount:
+    """How many nodes there are."""
+    ready = sum(node.ready for node in nodes)
+    return NodeCount(
+        desired=len(nodes),
+        current=sum(node.exists for node in nodes),
+        ready=ready,
+        summary=f"{ready}/{len(nodes)}",
+    )
+
+
+def _usage(outcome: Outcome) -> Usage:
+    """What the nodes hold; while one does not answer, what was known before, and no number that is too small."""
+    answered = [answer.status for answer in outcome.answers.values() if answer.status is not None]
+    if not answered or len(answered) < len(outcome.observed.pods):
+        return outcome.observed.cloud.status.usage
+    capacity = sum(status.capacity_bytes for status in answered)
+    used = sum(status.used_bytes for status in answered)
+    return Usage(
+        capacity=short(capacity),
+        used=short(used),
+        used_percent=round(100 * used / capacity) if capacity else 0,
+        objects=sum(status.objects for status in answered),
+    )
+
+
+def _external(outcome: Outcome) -> str:
+    """The endpoint outside the cluster, where the Ingress or the load balancer gives one."""
+    spec = outcome.observed.cloud.spec
+    if spec.ingress is not None:
+        return f"{'https' if spec.ingress.tls_secret_name else 'http'}://{spec.ingress.host}"
+    service = status_of(outcome.observed.services.get(outcome.observed.cloud.metadata.name))
+    for entry in service.get("loadBalancer", {}).get("ingress", ()):
+        host = entry.get("hostname") or entry.get("ip")
+        if host:
+            return f"http://{host}:{spec.service.port}"
+    return ""
+
+
+def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatus:
+    """The status of one pool."""
+    nodes = [node for node in node_states(outcome) if node.pool == pool.metadata.name]
+    waiting = [node for node in nodes if not node.ready]
+    found = (
+        Verdict("Ready", "False", "NodesNotReady", "; ".join(f"{node.name}: {node.why}" for node in waiting))
+        if waiting
+        else Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve")
+    )
+    taken = (
+        Verdict("Accepted", "False", "Contradiction", "; ".join(outcome.problems))
+        if outcome.problems
+        else Verdict("Accepted", "True", "Valid", f"the pool is part of the cloud {pool.spec.cloud_ref.name}")
+    )
+    cloud = outcome.observed.cloud.metadata.name
+    return StorageNodeStatus(
+        observed_generation=pool.metadata.generation,
+        conditions=dated((found, taken), pool.status.conditions, pool.metadata.generation, outcome.observed.now),
+        nodes=count(nodes),
+        selector=labels.selector(labels.of_pool(cloud, pool.metadata.name)),
+    )
+
+
+def policy_status(
+    policy: ReplicationPolicy, cloud: Cloud | None, nodes: int, problems: Sequence[str], now: float
+) -> ReplicationPolicyStatus:
+    """The status of one policy; without a Cloud it says so."""
+    name, copies = policy.spec.cloud_ref.name, policy.spec.copies
+    if cloud is None:
+        found = Verdict("Accepted", "False", "NoSuchCloud", f"there is no Cloud {name} in this namespace")
+    elif problems:
+        found = Verdict(
+            "Accepted", "False", "CloudNotAccepted", f"the Cloud {name} is not accepted; see its conditions"
+        )
+    elif copies > nodes:
+        some = "1 node: each object has 1 copy" if nodes == 1 else f"{nodes} nodes: each object has {nodes} copies"
+        found = Verdict(
+            "Accepted", "True", "FewerNodesThanCopies", f"{copies} copies are asked for, the cloud has {some}"
+        )
+    else:
+        found = Verdict("Accepted", "True", "Valid", f"each object that it selects has {copies} copies")
+    return ReplicationPolicyStatus(
+        observed_generation=policy.metadata.generation,
+        conditions=dated((found,), policy.status.conditions, policy.metadata.generation, now),
+    )
