@@ -22,6 +22,11 @@ table bridge {_TABLE} {{
   chain from_control {{ type filter hook output priority 0; ether saddr . ether daddr @cut drop; }}
 }}
 """
+_DIVERT = """\
+table netdev {tap} {{
+  chain divert {{ type filter hook ingress device {port} priority 0; ether daddr {target} fwd to {tap}; }}
+}}
+"""
 
 
 class Faults:
@@ -60,7 +65,8 @@ class Faults:
         Raises:
             LabError: There is no such host, or both are the same.
         """
-        self._ensure_table()
+        if _named("bridge", _TABLE) not in self._nft("list tables"):
+            self._nft(_SETUP)
         for source, target in self._directions(a, b, one_way=one_way):
             self._nft(f"add element bridge {_TABLE} cut {{ {self._pair(source, target)} }}")
 
@@ -74,8 +80,9 @@ class Faults:
             raise LabError(f"a delay is more than 0 milliseconds, not {milliseconds}: `net heal` takes it away")
         if CONTROL in {a, b}:
             raise LabError("only what nodes send to each other can be delayed; the control plane can be cut off")
+        tables = self._nft("list tables")
         for source, target in self._directions(a, b, one_way=one_way):
-            self._heal_delay(source, target)
+            self._stop_delay(source, target, tables)
             self._start_delay(source, target, milliseconds)
 
     def heal(self, a: str | None = None, b: str | None = None) -> None:
@@ -89,12 +96,10 @@ class Faults:
             pairs = [(source, target) for source in hosts for target in hosts if source != target]
         else:
             pairs = self._directions(a, b, one_way=False)
+        tables = self._nft("list tables")
         for source, target in pairs:
-            self._heal_delay(source, target)
-        if not self._has_table("bridge", _TABLE):
-            return
-        if a is None or b is None:
-            self._nft(f"flush set bridge {_TABLE} cut")
+            self._stop_delay(source, target, tables)
+        if _named("bridge", _TABLE) not in tables:
             return
         cut = self._nft(f"list set bridge {_TABLE} cut")
         for source, target in pairs:
@@ -104,8 +109,7 @@ class Faults:
     def heal_everything(self) -> None:
         """Leave no fault: every node runs, every link is whole. What a test calls last."""
         self.heal()
-        for node in self._topology.nodes:
-            self.start_node(node.name)
+        self._lab.power_on(*self._topology.nodes)
 
     def _directions(self, a: str, b: str, *, one_way: bool) -> list[tuple[Host, Host]]:
         first, second = self._topology.host(a), self._topology.host(b)
@@ -131,23 +135,12 @@ class Faults:
             return network.has_link(self._topology.control, tap)
 
         wait_for(tap_is_there, f"{program.name}'s start", timeout=10, poll=0.05)
-        self._nft(
-            f"table netdev {tap} {{ chain divert {{ type filter hook ingress device {source.name} priority 0; "
-            f"ether daddr {network.hardware_address(target)} fwd to {tap}; }} }}"
-        )
+        self._nft(_DIVERT.format(tap=tap, port=source.name, target=network.hardware_address(target)))
 
-    def _heal_delay(self, source: Host, target: Host) -> None:
-        tap = _tap(source, target)
-        if self._has_table("netdev", tap):
-            self._nft(f"delete table netdev {tap}")
+    def _stop_delay(self, source: Host, target: Host, tables: str) -> None:
+        if _named("netdev", _tap(source, target)) in tables:
+            self._nft(f"delete table netdev {_tap(source, target)}")
         self._lab.processes.stop(f"delay.{source.name}.{target.name}")
-
-    def _ensure_table(self) -> None:
-        if not self._has_table("bridge", _TABLE):
-            self._nft(_SETUP)
-
-    def _has_table(self, family: str, table: str) -> bool:
-        return f"table {family} {table}\n" in self._nft("list tables")
 
     def _nft(self, commands: str) -> str:
         return network.inside(self._topology.control, "nft", "-f", "-", stdin=commands.encode() + b"\n")
@@ -156,3 +149,8 @@ class Faults:
 def _tap(source: Host, target: Host) -> str:
     """Return the name of the device that what `source` sends to `target` is led through."""
     return f"{source.name}_{target.name}".replace("node-", "n")
+
+
+def _named(family: str, table: str) -> str:
+    """Return the line by which nft lists a table."""
+    return f"table {family} {table}\n"

@@ -130,15 +130,16 @@ class Lab:
         """End every process of a node at one moment."""
         self._boot().machine(node).power_off()
 
-    def power_on(self, node: Node) -> None:
-        """Boot a node, if it is off, and wait until it works.
+    def power_on(self, *nodes: Node) -> None:
+        """Boot the nodes that are off, and wait until they work.
 
         Raises:
-            LabError: It does not become Ready.
+            LabError: One does not become Ready.
         """
         boot = self._boot()
-        boot.node(node)
-        boot.wait_until_ready(node)
+        for node in nodes:
+            boot.node(node)
+        boot.wait_until_ready(*nodes)
 
     def down(self) -> None:
         """Remove everything of the lab from this machine, except the cache.

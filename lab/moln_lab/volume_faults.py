@@ -1,25 +1,19 @@
 """What happens to disks: they fill up, are lost, and lose their power. For tests, and for `moln-lab volume`.
 
-Everything works on the lab's own volumes while the cluster runs. Wiping and cutting change a volume beneath a running
-pod: its node's kubelet is stopped for that moment, the containers that have the volume mounted are killed, the disk is
-swapped, and the kubelet goes on and starts them again, as after a crash. Should the command itself be killed in
-between, that kubelet stays stopped: `moln-lab node kill` and `start` bring the node back, with either disk.
+Everything works on the lab's own volumes while the cluster runs. A disk that is wiped or cut is exchanged beneath its
+pod (`swap`), whose containers then start again, as after a crash.
 """
 
 import errno
 import os
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from moln_lab import block, cgroups, volumes
-from moln_lab.commands import run
+from moln_lab import block, cgroups, swap, volumes
 from moln_lab.errors import LabError
-from moln_lab.processes import ProcessTable
 from moln_lab.topology import Node, Topology
 
 FILL = ".moln-lab-fill"
@@ -122,24 +116,56 @@ def unfill(volume: Volume) -> None:
 
 
 def wipe(topology: Topology, volume: Volume) -> None:
-    """Replace the disk by an empty one of the same size, and restart the containers that use it."""
-    empty = volume.image.with_name("empty.img")
-    block.make_xfs(empty, volume.image.stat().st_size)
-    _swap(topology, [(volume, empty)])
+    """Replace the disk by an empty one of the same size, and restart the containers that use it.
+
+    Raises:
+        LabError: Something other than a container uses it.
+    """
+    disk = _disk(topology, volume)
+    with swap.halted(topology, [disk]):
+        empty = disk.image.with_name("empty.img")
+        block.make_xfs(empty, disk.image.stat().st_size)
+        swap.exchange({disk: empty})
 
 
 def power_cut(topology: Topology, *cut: Volume) -> None:
-    """Cut the power of volumes: each comes back with only what had reached its device at that moment.
+    """Cut the power of volumes: each comes back with only what had reached its device; their containers start again.
 
-    The images are copied first, while writers run, each at one moment (a reflink); then the containers are killed. So
-    of what was acknowledged before this call, all that was synced is there, and nothing else need be.
+    The containers stand still first, then the images are copied (a reflink: one moment), then the containers are
+    killed. So what a container had told anyone before it ended was written before the copy was taken: all of it that
+    was synced is there, and nothing that was not synced need be.
+
+    Raises:
+        LabError: Something other than a container uses a volume.
     """
-    copies = []
-    for volume in cut:
-        copy = volume.image.with_name("cut.img")
-        block.reflink(volume.image, copy)
-        copies.append((volume, copy))
-    _swap(topology, copies)
+    disks = [_disk(topology, volume) for volume in cut]
+    with swap.halted(topology, disks):
+        swap.exchange({disk: _copy(disk) for disk in disks})
+
+
+def power_cut_node(topology: Topology, node: Node) -> None:
+    """Cut the power of a whole node: its programs end, and its volumes keep only what had reached their devices.
+
+    Unlike after a mere kill, what was only in memory is lost. The node stays off, `moln-lab node start` boots it.
+    """
+    disks = [_disk(topology, volume) for volume in list_volumes(topology) if volume.node == node.name]
+    swap.stop(lambda: cgroups.members(node.cgroup))
+    copies = {disk: _copy(disk) for disk in disks}
+    cgroups.kill(node.cgroup)
+    for disk, copy in copies.items():
+        for mount in reversed(block.mounts_of_image(disk.image)):
+            block.unmount(mount.target)
+        copy.rename(disk.image)
+
+
+def _disk(topology: Topology, volume: Volume) -> swap.Disk:
+    return swap.Disk(topology.node(volume.node), volume.image)
+
+
+def _copy(disk: swap.Disk) -> Path:
+    copy = disk.image.with_name("cut.img")
+    block.reflink(disk.image, copy)
+    return copy
 
 
 def _look(file: Path) -> Volume:
@@ -166,83 +192,3 @@ def _mounted(volume: Volume) -> Path:
     for mount in block.mounts_of_image(volume.image):
         return mount.target
     raise LabError(f"{volume.namespace}/{volume.claim} is not mounted on {volume.node}: no pod uses it there")
-
-
-def _swap(topology: Topology, replacements: Sequence[tuple[Volume, Path]]) -> None:
-    """Put other images in the volumes' places, mounted where they were, with nobody looking."""
-    nodes = {volume.node: topology.node(volume.node) for volume, _ in replacements}
-    with ExitStack() as stack:
-        for node in nodes.values():
-            stack.enter_context(_stopped_kubelet(topology, node))
-        taken = [(_take_down(nodes[volume.node], volume), volume, image) for volume, image in replacements]
-        for mounts, volume, image in taken:
-            image.rename(volume.image)
-            _put_back(volume, mounts)
-
-
-@contextmanager
-def _stopped_kubelet(topology: Topology, node: Node) -> Iterator[None]:
-    """Keep a node's kubelet, where it runs, from starting containers meanwhile."""
-    pid = ProcessTable(topology.state).pid(f"{node.name}.kubelet")
-    if pid is None:
-        yield
-        return
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One mount of a volume, and the rights that its top folder had."""
-
-    target: Path
-    readonly: bool
-    mode: int
-    owner: tuple[int, int]
-
-
-def _take_down(node: Node, volume: Volume) -> list[_Place]:
-    """Kill the containers that have the volume, and unmount it everywhere; tell where it was, the oldest first."""
-    mounts = block.mounts_of_image(volume.image)
-    places = [_place(mount) for mount in mounts if mount.root == "/"]
-
-    def unused() -> bool:
-        using = {pid for device in {m.device for m in mounts} for pid in block.processes_with_mount(device)}
-        mine = using & cgroups.members(node.cgroup)
-        for pid in mine:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return not mine
-
-    if not block.wait_until(unused):
-        raise LabError(f"{volume.name}: containers on {node.name} that use it outlive SIGKILL")
-    for mount in reversed(mounts):  # those of a subfolder, too: the kubelet makes them anew
-        block.unmount(mount.target)
-    return places
-
-
-def _place(mount: block.Mount) -> _Place:
-    status = mount.target.stat()
-    return _Place(
-        mount.target, "ro" in mount.options.split(","), status.st_mode & 0o7777, (status.st_uid, status.st_gid)
-    )
-
-
-def _put_back(volume: Volume, places: Iterable[_Place]) -> None:
-    """Mount the volume where it was: the first place is where the driver staged it, the others are bound to that."""
-    staged: Path | None = None
-    for place in places:
-        if staged is None:
-            staged = place.target
-            block.mount_image(volume.image, staged)
-            # The kubelet gives a disk to its pod's group when the pod starts, not when only its container does.
-            os.chown(staged, *place.owner)
-            staged.chmod(place.mode)
-            continue
-        run(["mount", "--bind", staged, place.target])
-        if place.readonly:
-            run(["mount", "-o", "remount,bind,ro", place.target])
