@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 import pytest
 
-from moln_lab import block, volume_faults
+from moln_lab import block, cgroups, volume_faults
 from moln_lab.errors import LabError
 from moln_lab.lab import Lab
 from moln_lab.progress import wait_for
@@ -203,29 +207,66 @@ def test_a_power_cut_loses_exactly_what_was_not_synced(writer: Writer) -> None:
     assert kept.get("none", "") == ""
 
 
-def test_a_container_that_writes_all_the_time_keeps_what_it_told_of(writer: Writer) -> None:
-    """Every line told of as synced before the cut is there after it, though the writer never stopped."""
-    writer.python(
-        "import os, subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', '''\n"
-        "import os, itertools\n"
-        "file = os.open('/data/log', os.O_CREAT | os.O_WRONLY)\n"
-        "os.fsync(os.open('/data', os.O_RDONLY))\n"
-        "told = os.open('/tmp/told', os.O_CREAT | os.O_WRONLY)\n"
-        "for count in itertools.count():\n"
-        "    os.write(file, b'%08d\\\\n' % count)\n"
-        "    os.fdatasync(file)\n"
-        "    os.pwrite(told, b'%d' % count, 0)\n"
-        "'''], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
-    )
-    ask = "print(open('/tmp/told').read() if __import__('os').path.exists('/tmp/told') else 0)"
-    wait_for(lambda: int(writer.python(ask) or 0) > 100, "a hundred lines", PATIENCE)
-    told, container = int(writer.python(ask)), writer.container()
-    volume_faults.power_cut(writer.lab.topology, writer.volume())
-    writer.wait_for_restart(container)
+TELL_OF_SYNCED_LINES = """
+import itertools, os
+file = os.open("/data/log", os.O_CREAT | os.O_WRONLY)
+os.fsync(os.open("/data", os.O_RDONLY))
+for count in itertools.count():
+    os.write(file, b"%08d\\n" % count)
+    os.fdatasync(file)
+    print(count, flush=True)
+"""
+
+
+@contextmanager
+def telling(writer: Writer) -> Iterator[IO[str]]:
+    """A process in the container that writes a line, syncs it, and tells of it; yields what it tells, from line 100."""
+    command: list[str | Path] = [writer.lab.programs / "kubectl", "--kubeconfig", writer.lab.topology.kubeconfig]
+    command += ["--namespace", writer.namespace, "exec", "writer", "--", "python3", "-c", TELL_OF_SYNCED_LINES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while int(process.stdout.readline()) < 100:
+                pass
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def assert_kept(writer: Writer, told: str) -> None:
+    """Every line told of is in the log, in order, with nothing broken among them."""
+    last = int(told.splitlines()[-1])
     lines = writer.python("print(open('/data/log').read())").splitlines()
-    assert len(lines) > told
-    assert lines == [f"{n:08d}" for n in range(len(lines))]
+    assert len(lines) > last
+    assert lines[: last + 1] == [f"{n:08d}" for n in range(last + 1)]
+
+
+def test_nothing_told_of_is_lost_by_a_power_cut(writer: Writer) -> None:
+    """All that a container said it had synced, up to its last word, is there after the cut."""
+    container = writer.container()
+    with telling(writer) as words:
+        volume_faults.power_cut(writer.lab.topology, writer.volume())
+        told = words.read()
+    writer.wait_for_restart(container)
+    assert_kept(writer, told)
+
+
+def test_a_node_that_loses_its_power_keeps_what_was_synced(writer: Writer) -> None:
+    """The node goes with all that was only in its memory; booted, its pod finds what was synced, and only that."""
+    lab, container = writer.lab, writer.container()
+    node = lab.topology.node(writer.volume().node)
+    try:
+        with telling(writer) as words:
+            writer.python("open('/data/unsynced', 'w').write('u' * 100_000)")
+            volume_faults.power_cut_node(lab.topology, node)
+            told = words.read()
+        assert not cgroups.members(node.cgroup)
+    finally:
+        lab.power_on(node)
+    writer.wait_for_restart(container)
+    assert_kept(writer, told)
+    unsynced = "import os; print(os.path.exists('/data/unsynced') and os.path.getsize('/data/unsynced') or 0)"
+    assert writer.python(unsynced) == "0"
 
 
 def test_a_killed_driver_takes_up_what_is_there(writer: Writer) -> None:
