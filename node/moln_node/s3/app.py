@@ -116,6 +116,7 @@ class Front:
             settings=settings,
             request_id=exchange.id,
             host_id=self._host_id,
+            host=host,
             secure=secure,
             remote=remote,
             expectation=exchange.expectation,

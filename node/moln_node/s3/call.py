@@ -67,6 +67,7 @@ class Call:
     settings: Settings
     request_id: str
     host_id: str
+    host: str
     secure: bool
     remote: str
     expectation: Expectation
@@ -98,6 +99,11 @@ class Call:
     def identity(self) -> Identity:
         """Who calls."""
         return self.authentication.identity
+
+    @property
+    def origin(self) -> str:
+        """The front's own address as the client sees it: `http://host:port`."""
+        return f"{'https' if self.secure else 'http'}://{self.host}"
 
     @property
     def bucket_record(self) -> Bucket:

@@ -18,6 +18,7 @@ from moln_node.s3 import (
     listing,
     multi_delete,
     multipart,
+    post_object,
     quota,
     reading,
     tagging,
@@ -55,7 +56,7 @@ BUCKET: Table = {
         "ListMultipartUploads", "s3:ListBucketMultipartUploads", upload_listing.list_multipart_uploads
     ),
     ("POST", "delete"): Operation("DeleteObjects", "s3:DeleteObject", multi_delete.delete_objects, checked=False),
-    ("POST", ""): Operation("PostObject", "s3:PutObject", checked=False),
+    ("POST", ""): Operation("PostObject", "s3:PutObject", post_object.post_object, checked=False, signed=False),
     ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation", buckets.get_bucket_location),
     ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning", buckets.get_bucket_versioning),
     ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning", buckets.put_bucket_versioning),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BLOCK = 512 * 1024
 _THREAD_FROM = 64 * 1024  # hashing less than this costs less than handing it to a thread
 _MAX_LINE = 8192
+_CRLF = b"\r\n"
 _MAX_TRAILERS = 16 * 1024
 _MIN_CHUNK = 8192
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -42,6 +43,12 @@ class Source:
         self._invite = invite
         self._held = b""  # read from the socket; taken up to `_taken`, so that small chunks cost no copies of the rest
         self._taken = 0
+        self._received = 0
+
+    @property
+    def consumed(self) -> int:
+        """How many bytes have been taken so far."""
+        return self._received - len(self._held) + self._taken
 
     @property
     def pending(self) -> bool:
@@ -52,12 +59,15 @@ class Source:
         """Whatever has come, at least a byte; nothing at the end."""
         self._invite()
         if self._reader.is_eof():
-            return self._reader.read_nowait()
-        try:
-            async with asyncio.timeout(self._idle):
-                return await self._reader.readany()
-        except TimeoutError:
-            raise S3Error("RequestTimeout") from None
+            piece = self._reader.read_nowait()
+        else:
+            try:
+                async with asyncio.timeout(self._idle):
+                    piece = await self._reader.readany()
+            except TimeoutError:
+                raise S3Error("RequestTimeout") from None
+        self._received += len(piece)
+        return piece
 
     def _take(self, most: int) -> bytes:
         start = self._taken
@@ -77,18 +87,24 @@ class Source:
             length += len(piece)
         return b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
-    async def line(self) -> bytes:
-        """The bytes before the next CRLF; S3Error if the body ends first or the line is too long."""
-        while (end := self._held.find(b"\r\n", self._taken)) < 0:
-            if len(self._held) - self._taken > _MAX_LINE:
-                raise S3Error("InvalidRequest", "A line of the chunked body is longer than 8 KiB.")
+    async def until(self, mark: bytes, most: int = _MAX_LINE) -> bytes:
+        """The bytes before the next `mark`, which is taken too; S3Error if the body ends first or they are too many."""
+        while (end := self._held.find(mark, self._taken)) < 0:
+            if len(self._held) - self._taken > most:
+                raise S3Error("InvalidRequest", f"The framing of the body goes on for more than {most} bytes.")
             piece = await self._more()
             if not piece:
-                raise S3Error("IncompleteBody", "The chunked body ended within its framing.")
+                raise S3Error("IncompleteBody", "The body ended within its framing.")
             self._held, self._taken = self._held[self._taken :] + piece, 0
-        line = self._held[self._taken : end]
-        self._taken = end + 2
-        return line
+        found = self._held[self._taken : end]
+        self._taken = end + len(mark)
+        return found
+
+    async def some(self) -> bytes:
+        """Whatever there is, at least a byte; nothing at the end."""
+        if self._taken == len(self._held):
+            self._held, self._taken = await self._more(), 0
+        return self._take(len(self._held))
 
 
 async def _update(digest: hashlib._Hash, block: bytes) -> None:
@@ -149,7 +165,7 @@ class Chunked:
         size = _MIN_CHUNK
         while size:
             before = size
-            size, signature = _chunk_header(await self._source.line(), signed=self._signing is not None)
+            size, signature = _chunk_header(await self._source.until(_CRLF), signed=self._signing is not None)
             if size and before < _MIN_CHUNK and self._signing is not None:
                 raise S3Error("InvalidChunkSizeError")
             length += size
@@ -230,7 +246,7 @@ class Chunked:
     async def _trailer_line(self) -> bytes:
         """The next line; nothing for the empty one that ends the trailers, which some clients leave out."""
         try:
-            return (await self._source.line()).strip()
+            return (await self._source.until(_CRLF)).strip()
         except S3Error as error:
             if error.code == "IncompleteBody" and not self._source.pending:
                 return b""
