@@ -15,6 +15,7 @@ from aiohttp import web
 from moln_node.s3 import xml
 from moln_node.s3.errors import S3Error
 from moln_node.s3.parameters import encoder, page_size
+from moln_node.s3.representation import second
 from moln_node.s3.versions import checked_version
 from moln_node.store.model import Kind, Listing
 
@@ -175,7 +176,7 @@ def _contents(call: Call, records: Iterable[Record], encode: Callable[[str], str
     for record in records:
         checksum = record.checksum
         yield (
-            f"<Contents><Key>{encode(record.key)}</Key><LastModified>{xml.iso_time(record.modified_ms)}</LastModified>"
+            f"<Contents><Key>{encode(record.key)}</Key><LastModified>{second(record.modified_ms)}</LastModified>"
             f"<ETag>&quot;{record.etag}&quot;</ETag>"
             + (
                 f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm><ChecksumType>{checksum.type}</ChecksumType>"
@@ -204,7 +205,7 @@ def _version(call: Call, record: Record, encode: Callable[[str], str]) -> str:
     head = (
         f"<Key>{encode(record.key)}</Key><VersionId>{record.version_id}</VersionId>"
         f"<IsLatest>{_boolean(value=record.latest)}</IsLatest>"
-        f"<LastModified>{xml.iso_time(record.modified_ms)}</LastModified>"
+        f"<LastModified>{second(record.modified_ms)}</LastModified>"
     )
     owner = owner_element(call, record.attributes.owner)
     if record.kind is Kind.DELETE_MARKER:

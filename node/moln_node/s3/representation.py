@@ -32,6 +32,11 @@ def quoted(etag: str) -> str:
     return f'"{etag}"'
 
 
+def second(milliseconds: int) -> str:
+    """A moment in XML to the second, as S3 shows it, so that listings and headers agree."""
+    return xml.iso_time(milliseconds - milliseconds % 1000)
+
+
 def version_headers(bucket: Bucket, record: Record) -> dict[str, str]:
     """`x-amz-version-id`, which a bucket shows from when versioning was first switched on."""
     if bucket.versioning is Versioning.OFF and record.null:

@@ -10,7 +10,7 @@ from moln_node.s3 import checksums, xml
 from moln_node.s3.errors import S3Error
 from moln_node.s3.listing import owner_element
 from moln_node.s3.parameters import encoder, number, page_size
-from moln_node.s3.representation import quoted
+from moln_node.s3.representation import quoted, second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def _part(part: Part) -> str:
     return xml.node(
         "Part",
         xml.leaf("PartNumber", part.number),
-        xml.leaf("LastModified", xml.iso_time(part.modified_ms)),
+        xml.leaf("LastModified", second(part.modified_ms)),
         xml.leaf("ETag", quoted(part.etag)),
         xml.leaf("Size", part.size),
         xml.leaf(checksums.ALGORITHMS[part.checksum.algorithm].element, part.checksum.value) if part.checksum else "",
@@ -102,7 +102,7 @@ def _upload(call: Call, upload: Upload, encode: Callable[[str], str]) -> str:
         xml.leaf("UploadId", upload.id),
         _people(call, upload.attributes.owner),
         xml.leaf("StorageClass", upload.storage_class),
-        xml.leaf("Initiated", xml.iso_time(upload.started_ms)),
+        xml.leaf("Initiated", second(upload.started_ms)),
         xml.leaf("ChecksumAlgorithm", upload.checksum_algorithm or None),
         xml.leaf("ChecksumType", upload.checksum_type or None),
     )

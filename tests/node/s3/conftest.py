@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import itertools
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ import boto3
 import pytest
 from aiohttp import web
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from moln_node.cluster.local import LocalObjects
-from moln_node.s3.app import make_app, make_runner
+from moln_node.s3.app import make_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings
+from moln_node.store.store import Store
 from moln_spec.classes import StorageClass
 from moln_spec.cloudmap import CloudMap, MapNode
 from moln_spec.credentials import AccessKey, Credentials
@@ -69,7 +72,9 @@ class Server:
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
             region_name="us-east-1",
-            config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}, **config),
+            config=Config(
+                retries={"max_attempts": 1}, s3={"addressing_style": "path"}, signature_version="s3v4", **config
+            ),
         )
 
     def run(self, coroutine: Any) -> Any:
@@ -118,10 +123,10 @@ class serving:  # noqa: N801 used as a context manager, named as one
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        objects = await LocalObjects.open(self._data, CLOUD_MAP, "node-0")
-        runner = make_runner(make_app(objects, Keyring(KEYS), self._settings))
+        objects = LocalObjects(await Store.open(self._data, 0), CLOUD_MAP)
+        runner = make_runner(objects, Keyring(KEYS), self._settings)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
         self._server = Server(host, port, objects, asyncio.get_running_loop())
@@ -174,3 +179,17 @@ def raw(server: Server) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     yield connection
     connection.close()
+
+
+@contextmanager
+def _refused(status: int, code: str) -> Iterator[None]:
+    with pytest.raises(ClientError) as caught:
+        yield
+    response = caught.value.response
+    assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == (status, code)
+
+
+@pytest.fixture
+def refused() -> Callable[[int, str], Any]:
+    """A context in which a boto3 call is refused with a status and a code, which it takes."""
+    return _refused
