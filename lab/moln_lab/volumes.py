@@ -40,7 +40,8 @@ def build(cache: Path, progress: Progress) -> Path:
     Raises:
         LabError: Go is missing, or the build failed.
     """
-    files = [file for file in _SOURCE.rglob("*") if file.suffix in {".go", ".mod", ".sum"}]
+    sources = [file for file in _SOURCE.rglob("*") if file.suffix in {".go", ".mod", ".sum"}]
+    files = [file for file in sources if not file.name.endswith("_test.go")]
     key = key_of(files, run(["go", "env", "GOVERSION", "GOOS", "GOARCH"]), os.uname().machine, *_FLAGS)
 
     def build_into(folder: Path) -> None:

@@ -4,22 +4,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from moln_lab import block
-from moln_lab.disk import PowerCutDisk
+from moln_lab.disk import Pool, PowerCutDisk
 from moln_lab.errors import LabError
 
 SIZE = 320 << 20
 
-needs_disks = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("mkfs.xfs") is None or not Path("/dev/loop-control").exists(),
-    reason="needs root, loop devices and xfsprogs",
-)
+
+def needs_disks(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that mounts: with the tests of crashes, after the programs it needs are installed."""
+    there = os.geteuid() == 0 and shutil.which("mkfs.xfs") is not None and Path("/dev/loop-control").exists()
+    skip = pytest.mark.skipif(not there, reason="needs root, loop devices and xfsprogs")
+    marked: Callable[..., None] = pytest.mark.crash(skip(test))
+    return marked
 
 
 @pytest.fixture
@@ -160,6 +163,23 @@ def test_nothing_is_left_behind_also_after_a_kill(tmp_path: Path) -> None:
 def left_at(directory: Path) -> list[block.Mount]:
     """What is mounted under `directory`."""
     return [mount for mount in block.mounts() if mount.target.is_relative_to(directory)]
+
+
+@needs_disks
+def test_a_pool_comes_back_with_its_files(tmp_path: Path) -> None:
+    """After the machine was off (no mounts, no loop devices), the pool is mounted again, as it was."""
+    pool = Pool(tmp_path)
+    try:
+        pool.open()
+        pool.open()
+        write_synced(pool.mount / "kept", b"here")
+        block.release_under(tmp_path)
+        assert left_at(tmp_path) == []
+        pool.open()
+        assert (pool.mount / "kept").read_bytes() == b"here"
+        assert len(left_at(tmp_path)) == 1
+    finally:
+        block.release_under(tmp_path)
 
 
 @needs_disks

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 import pytest
@@ -221,7 +220,7 @@ for count in itertools.count():
 @contextmanager
 def telling(writer: Writer) -> Iterator[IO[str]]:
     """A process in the container that writes a line, syncs it, and tells of it; yields what it tells, from line 100."""
-    command: list[str | Path] = [writer.lab.programs / "kubectl", "--kubeconfig", writer.lab.topology.kubeconfig]
+    command = [str(writer.lab.programs / "kubectl"), f"--kubeconfig={writer.lab.topology.kubeconfig}"]
     command += ["--namespace", writer.namespace, "exec", "writer", "--", "python3", "-c", TELL_OF_SYNCED_LINES]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
