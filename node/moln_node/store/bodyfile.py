@@ -47,7 +47,7 @@ class Written:
 
 
 class BodyFileWriter:
-    """Writes one body file at a temporary path. `finish` or `discard` ends it."""
+    """Writes one body file at a temporary path, made with the first byte. `finish` or `discard` ends it."""
 
     def __init__(self, path: Path, body_id: int, level: int | None) -> None:
         self._path = path
@@ -57,13 +57,11 @@ class BodyFileWriter:
         self._checks = array("Q")
         self._size = 0
         self._payload = 0
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        header = _HEADER.pack(_MAGIC, FORMAT, 0, BLOCK, body_id)
-        _write_all(self._fd, [header + _CHECK.pack(checksum.of(header, checksum.seed(body_id, _HEADER_PART)))])
+        self._fd = -1
 
     def write(self, data: memoryview) -> None:
         """Append whole blocks; only the last call may end with a shorter one."""
-        stored: list[bytes | memoryview] = []
+        stored: list[bytes | memoryview] = [] if self._fd >= 0 else [self._begin()]
         for start in range(0, len(data), BLOCK):
             block = data[start : start + BLOCK]
             frame = self._compressor.compress(block)
@@ -74,6 +72,12 @@ class BodyFileWriter:
             stored.append(content)
         self._size += len(data)
         _write_all(self._fd, stored)
+
+    def _begin(self) -> bytes:
+        """Make the file; its header."""
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        header = _HEADER.pack(_MAGIC, FORMAT, 0, BLOCK, self._id)
+        return header + _CHECK.pack(checksum.of(header, checksum.seed(self._id, _HEADER_PART)))
 
     def finish(self) -> Written:
         """Write the index and the trailer, and bring everything to the disk. The file is complete but not yet named."""

@@ -67,7 +67,7 @@ async def take_file(
     Whatever goes wrong, or whoever cancels, the file goes again.
     """
     body_id = bodies.new_id()
-    writer = await asyncio.wrap_future(threads.submit(bodies.create, body_id, level))
+    writer = bodies.create(body_id, level)
     pending: Future[None] | None = None
     finishing: Future[NewBody] | None = None
     try:
