@@ -130,8 +130,8 @@ def delete(
     if version_id is not None:
         return _delete_version(tx, row, key, version_id, precondition)
     newest = lookup.newest(tx.db, row.id, key)
-    if precondition is not None and newest is not None and not newest[1].delete_marker:
-        meet(precondition, newest[1])
+    if precondition is not None and newest is not None:
+        meet(precondition, newest[1])  # also a delete marker, which has no etag: only `*` matches it
     if row.bucket.versioning is Versioning.OFF:
         if newest is not None:
             tx.remove(row.id, key, *newest)
