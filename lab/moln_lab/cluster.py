@@ -31,7 +31,7 @@ class _Lease(BaseModel):
 
 
 class _CsiNodeSpec(BaseModel):
-    drivers: list[_Name] = Field(default_factory=list)
+    drivers: list[_Name] | None
 
 
 class _CsiNode(BaseModel):
@@ -109,7 +109,7 @@ class Cluster:
         drivers = {
             node.metadata.name
             for node in self._get(_CsiNodes, "csinodes").items
-            if any(driver.name == volumes.DRIVER for driver in node.spec.drivers)
+            if any(driver.name == volumes.DRIVER for driver in node.spec.drivers or ())
         }
         return drivers >= since.keys() and all(renewed.get(name, 0) >= moment for name, moment in since.items())
 
