@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moln_operator import logs
@@ -33,6 +34,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     run.add_argument("--identity", default=given("identity", socket.gethostname()))
     run.add_argument("--listen", default=given("listen", "0.0.0.0:8080"), help="HOST:PORT of health and metrics")
     run.add_argument("--leader-elect", action="store_true", default=given("leader-elect") == "true")
+    run.add_argument("--first-cloud", type=Path, default=given("first-cloud"), help="file with a Cloud to write (JSON)")
     run.add_argument("--workers", type=int, default=given("workers", "8"))
     run.add_argument("--poll-seconds", type=float, default=given("poll-seconds", "15"))
     run.add_argument("--log-format", choices=("json", "text"), default=given("log-format", "json"))
@@ -50,6 +52,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         listen_host=host or "0.0.0.0",  # noqa: S104 (probes come from outside the pod)
         listen_port=int(port),
         leader_election=options.leader_elect,
+        first_cloud=options.first_cloud,
         workers=options.workers,
         poll_seconds=options.poll_seconds,
         log_format=options.log_format,

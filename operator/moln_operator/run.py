@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from moln_operator import health
 from moln_operator.apply.children import Applier
+from moln_operator.apply.first_cloud import write_first_cloud
 from moln_operator.apply.push import Pusher
 from moln_operator.kube.api import FIELD_MANAGER, Api
 from moln_operator.kube.inventory import CloudKey, Inventory
@@ -49,6 +50,7 @@ class Operator:
         self.inventory = Inventory()
         self.queue = WorkQueue()
         self.leads = False
+        self._api = api
         self._pusher = Pusher(nodes)
         self._watches = [
             Watch(api, kind, namespace, self.inventory, self._concerned)
@@ -95,6 +97,8 @@ class Operator:
             self.leads = True
             self.metrics.leader.set(1)
             logger.info("everything is listed: %d objects", len(self.inventory))
+            if self.settings.first_cloud is not None:
+                await write_first_cloud(self._api, self.settings.first_cloud)
             for key in list(self.inventory.clouds()):
                 self.queue.add(key)
             for number in range(self.settings.workers):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVERY_NAMESPACE: Final = "*"
 
@@ -22,6 +25,7 @@ class Settings:
         listen_host: address of /live, /ready and /metrics.
         listen_port: port of /live, /ready and /metrics; 0 takes a free one.
         leader_election: whether to wait for the Lease before doing anything.
+        first_cloud: file with a Cloud to write at the start.
         workers: Clouds reconciled at the same time.
         poll_seconds: how often each Cloud is looked at although nothing was reported.
         log_format: json or text.
@@ -36,6 +40,7 @@ class Settings:
     listen_host: str = "0.0.0.0"  # noqa: S104 (probes come from outside the pod)
     listen_port: int = 8080
     leader_election: bool = False
+    first_cloud: Path | None = None
     workers: int = 8
     poll_seconds: float = 15.0
     log_format: Literal["json", "text"] = "json"

@@ -58,10 +58,10 @@ class Api:
         async for change, item in events:
             yield change, _plain(kind, item)
 
-    async def apply(self, namespace: str, manifest: Manifest) -> Manifest:
+    async def apply(self, namespace: str, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         """Server-side apply, taking fields over from whoever set them."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        return await self._patch("apply", kind, namespace, name, KINDS[kind](manifest), PatchType.APPLY)
+        return await self._patch("apply", kind, namespace, name, KINDS[kind](manifest), PatchType.APPLY, manager)
 
     async def merge(self, kind: str, namespace: str, name: str, patch: Manifest) -> Manifest:
         """Change a few fields."""
@@ -104,11 +104,24 @@ class Api:
         return True
 
     async def _patch(
-        self, verb: str, kind: str, namespace: str, name: str, body: Manifest, patch_type: PatchType
+        self,
+        verb: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        body: Manifest,
+        patch_type: PatchType,
+        manager: str = FIELD_MANAGER,
     ) -> Manifest:
         self._metrics.wrote(kind, verb)
         made = await self._client.patch(
-            KINDS[kind], name, body, namespace=namespace, patch_type=patch_type, force=patch_type is PatchType.APPLY
+            KINDS[kind],
+            name,
+            body,
+            namespace=namespace,
+            patch_type=patch_type,
+            force=patch_type is PatchType.APPLY,
+            field_manager=manager,
         )
         return _plain(kind, made)
 

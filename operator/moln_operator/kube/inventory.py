@@ -79,11 +79,7 @@ def _content(manifest: Manifest) -> Manifest:
             "ip": status.get("podIP", ""),
             "phase": status.get("phase", ""),
             "conditions": {entry["type"]: entry for entry in status.get("conditions", ())},
-            "waiting": [
-                (entry["state"]["waiting"].get("reason", ""), entry["state"]["waiting"].get("message", ""))
-                for entry in status.get("containerStatuses", ())
-                if "waiting" in entry.get("state", {})
-            ],
+            "waiting": [_waiting(e) for e in status.get("containerStatuses", ()) if "waiting" in e.get("state", {})],
         }
     if kind == "PersistentVolumeClaim":
         return {
@@ -94,6 +90,13 @@ def _content(manifest: Manifest) -> Manifest:
     if kind == "StatefulSet":
         kept["spec"] = {"volumeClaimTemplates": manifest.get("spec", {}).get("volumeClaimTemplates", [])}
     return kept
+
+
+def _waiting(container: Manifest) -> tuple[str, str]:
+    """Why a container waits, and what it said last: its own last words, or the kubelet's."""
+    waiting = container["state"]["waiting"]
+    last = container.get("lastState", {}).get("terminated", {}).get("message", "")
+    return waiting.get("reason", ""), str(last or waiting.get("message", "")).strip()
 
 
 def known(manifest: Manifest) -> Known:

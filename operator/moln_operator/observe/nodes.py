@@ -26,16 +26,29 @@ _LONGEST_ANSWER: Final = 4 * 1024 * 1024
 _CONNECTIONS: Final = 100
 
 
+class NodeCheck(BaseModel):
+    """One named check of a node's `/ready`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    state: str
+    message: str = ""
+
+
 class NodeStatus(BaseModel):
     """The part of a node's `/v1/status` that the operator reads."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
+    )
 
     node: str
     uid: str
     epoch: int
     version: str
     ready: bool
+    checks: tuple[NodeCheck, ...] = ()
     capacity_bytes: int
     used_bytes: int
     objects: int

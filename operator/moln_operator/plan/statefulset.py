@@ -107,6 +107,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             f"--stop-seconds={STOP_SECONDS}",
             *(f"--domain={domain}" for domain in cloud.spec.domains),
         ],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         "ports": [
             {"name": "s3", "containerPort": names.S3_PORT, "protocol": "TCP"},

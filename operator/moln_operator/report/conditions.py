@@ -58,7 +58,7 @@ def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
         return Verdict("Ready", "False", "NotAccepted", "; ".join(outcome.problems) + still)
     waiting = [node for node in nodes if not node.ready]
     if waiting:
-        return Verdict("Ready", "False", "NodesNotReady", "; ".join(f"{node.name}: {node.why}" for node in waiting))
+        return not_ready(waiting)
     epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
     behind = [node.name for node in nodes if node.epoch < epoch]
     if not nodes or not epoch or behind:
@@ -67,6 +67,12 @@ def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     if outcome.error:
         return Verdict("Ready", "False", "ApplyFailed", outcome.error)
     return Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve; {_copies(len(nodes))}")
+
+
+def not_ready(waiting: Sequence[NodeState]) -> Verdict:
+    """Ready is False, because of these nodes; the reason tells a start from something to look at."""
+    reason = "NodesStarting" if all(node.starting for node in waiting) else "NodesNotReady"
+    return Verdict("Ready", "False", reason, "; ".join(f"{node.name}: {node.why}" for node in waiting))
 
 
 def _copies(nodes: int) -> str:

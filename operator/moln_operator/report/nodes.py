@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from moln_operator.observe.nodes import Answer
 from moln_operator.plan import names
@@ -12,6 +12,8 @@ from moln_operator.plan.pools import pools
 if TYPE_CHECKING:
     from moln_operator.kube.inventory import Known
     from moln_operator.report.outcome import Outcome
+
+LONGEST_WORDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class NodeState:
         exists: its pod exists.
         ready: it answers, says that it is ready, and Kubernetes sends it requests.
         why: a sentence when it is not ready.
+        starting: it is not ready in the way of every start; nobody needs to look.
         epoch: the epoch that it has acknowledged; 0 when it does not answer.
         stranger: it holds the data of another cloud.
     """
@@ -34,6 +37,7 @@ class NodeState:
     ready: bool
     why: str
     epoch: int
+    starting: bool = False
     stranger: bool = False
 
 
@@ -49,30 +53,34 @@ def node_states(outcome: Outcome) -> tuple[NodeState, ...]:
 def _state(outcome: Outcome, pool: str, name: str) -> NodeState:
     pod = outcome.observed.pods.get(name)
     if pod is None:
-        return NodeState(name, pool, exists=False, ready=False, why="its pod does not exist yet", epoch=0)
+        return NodeState(
+            name, pool, exists=False, ready=False, why="its pod does not exist yet", epoch=0, starting=True
+        )
     answer = outcome.answers.get(name) or Answer(error="its pod has no address yet")
     status = answer.status
     epoch = status.epoch if status is not None else 0
     stranger = status is not None and outcome.cloud_map is not None and status.uid != outcome.cloud_map.uid
-    why = _why_not(pod, answer)
+    why, starting = _why_not(pod, answer)
     if stranger:
         why = "its volume holds the data of another cloud; give the pool another name, or delete that volume"
-    return NodeState(name, pool, exists=True, ready=not why, why=why, epoch=epoch, stranger=stranger)
+    return NodeState(name, pool, exists=True, ready=not why, why=why, epoch=epoch, starting=starting, stranger=stranger)
 
 
-def _why_not(pod: Known, answer: Answer) -> str:
-    """Why a node is not ready; empty when it is."""
+def _why_not(pod: Known, answer: Answer) -> tuple[str, bool]:
+    """Why a node is not ready (empty when it is), and whether that is part of every start."""
     if pod.deleting:
-        return "its pod is stopping"
+        return "its pod is stopping", True
     scheduled = pod.content["conditions"].get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        return f"its pod can't be scheduled: {scheduled.get('message', 'no reason is given')}"
+        return f"its pod can't be scheduled: {scheduled.get('message', 'no reason is given')}", False
     for reason, message in pod.content["waiting"]:
         if reason not in ("ContainerCreating", "PodInitializing"):
-            return f"its container waits: {reason}" + (f" ({message[:200]})" if message else "")
+            words = message[-LONGEST_WORDS:]
+            return f"its container waits: {reason}" + (f" ({words})" if words else ""), False
     is_ready = pod.content["conditions"].get("Ready", {}).get("status") == "True"
     if answer.status is None:
-        return f"the operator gets no answer: {answer.error}" if is_ready else "its pod is starting"
+        return (f"the operator gets no answer: {answer.error}", False) if is_ready else ("its pod is starting", True)
     if not answer.status.ready:
-        return "it says that it is not ready (its /ready names the check)"
-    return "" if is_ready else "Kubernetes has not seen it ready yet"
+        failing = [f"{check.name}: {check.message}" for check in answer.status.checks if check.state == "fail"]
+        return f"it is not ready by its own word ({'; '.join(failing)})", False
+    return ("", False) if is_ready else ("Kubernetes has not seen it ready yet", True)

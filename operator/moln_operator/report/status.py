@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import status_of
-from moln_operator.report.conditions import Verdict, dated, verdicts
+from moln_operator.report.conditions import Verdict, dated, not_ready, verdicts
 from moln_operator.report.nodes import NodeState, node_states
 from moln_spec.quantity import short
 from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, Usage
@@ -92,7 +92,7 @@ def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatu
     nodes = [node for node in node_states(outcome) if node.pool == pool.metadata.name]
     waiting = [node for node in nodes if not node.ready]
     found = (
-        Verdict("Ready", "False", "NodesNotReady", "; ".join(f"{node.name}: {node.why}" for node in waiting))
+        not_ready(waiting)
         if waiting
         else Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve")
     )

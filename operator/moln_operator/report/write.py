@@ -62,14 +62,12 @@ class Reporter:
         before = {condition.type: condition for condition in cloud.status.conditions}
         for condition in found.conditions:
             old = before.get(condition.type)
-            if old is not None and (old.status, old.reason, old.message) == (
-                condition.status,
-                condition.reason,
-                condition.message,
-            ):
+            is_bad = condition.status == ("True" if condition.type == "Degraded" else "False")
+            is_start = condition.reason == "NodesStarting"
+            is_same = old is not None and (old.status, old.reason) == (condition.status, condition.reason)
+            if condition.type == "Progressing" or (is_same and (not is_bad or is_start or old == condition)):
                 continue
-            if condition.type == "Progressing" or (old is None and condition.reason in ("Valid", "AsExpected")):
+            if old is None and condition.reason in ("Valid", "AsExpected"):
                 continue
-            bad = condition.status == ("True" if condition.type == "Degraded" else "False")
             note = condition.message or f"{condition.type} is {condition.status}"
-            await self._events.say(cloud, "Warning" if bad else "Normal", condition.reason, note)
+            await self._events.say(cloud, "Warning" if is_bad and not is_start else "Normal", condition.reason, note)
