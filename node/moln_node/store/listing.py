@@ -149,7 +149,8 @@ def _start(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     """The first key that a page may hold: behind `after` or its whole group, not before `prefix`."""
     if not after or after < prefix:
         return prefix
-    if delimiter and after.startswith(prefix) and after.find(delimiter, len(prefix)) == len(after) - len(delimiter):
+    cut = after.find(delimiter, len(prefix)) if delimiter and after.startswith(prefix) else -1
+    if cut >= 0 and cut + len(delimiter) == len(after):
         return _past(after)
     return after + b"\0"
 
