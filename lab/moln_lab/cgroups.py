@@ -105,10 +105,10 @@ def remove(group: str) -> None:
 
 
 def memory(group: str) -> int:
-    """Return the bytes of memory that a group holds, without the page cache that the kernel could drop."""
+    """Return the bytes of memory that a group holds, files that it maps included, without what is only cached."""
     stat = _ROOT / "memory" / group / "memory.stat"
     fields = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
-    return int(fields.get("total_rss", 0)) + int(fields.get("total_shmem", 0))
+    return int(fields.get("total_rss", 0)) + int(fields.get("total_mapped_file", 0))
 
 
 def _listed(file: Path) -> set[int]:

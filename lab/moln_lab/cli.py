@@ -58,7 +58,9 @@ def _down(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    print(status.table(Lab.existing(arguments.name).status()))
+    lab = Lab.existing(arguments.name)
+    print(status.table(lab.status()))
+    print(f"\n{lab.memory() >> 20} MiB of memory held by the lab, its pods included")
 
 
 def _images(arguments: argparse.Namespace) -> None:

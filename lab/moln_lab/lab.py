@@ -7,6 +7,7 @@ cache. Only one of them runs at a time.
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from moln_lab import binaries, cgroups, containerd, images, leftovers, network, packages, status, volumes
@@ -70,14 +71,8 @@ class Lab:
         Raises:
             LabError: A step failed; the message says which program and shows its last lines.
         """
-        with locked(self.settings, self.progress):
-            packages.ensure(self.settings, self.progress)
-            builds = Saved(
-                nodes=self.settings.nodes,
-                kubernetes=binaries.kubernetes(self.settings.cache, self.progress),
-                csi=volumes.build(self.settings.cache, self.progress),
-            )
-            images.pause(self.settings.cache, self.progress)
+        with self._locked():
+            builds = self._build()
             before = Saved.find(self.settings)
             builds.save(self.settings)
             boot = Boot(self.topology, builds, self.progress)
@@ -99,8 +94,9 @@ class Lab:
         Raises:
             LabError: It could not be built, or a node refused it.
         """
-        with locked(self.settings, self.progress):
-            image = images.Builder(self.settings.cache, self.progress).project()
+        with self._locked():
+            with self._builds_locked():
+                image = images.Builder(self.settings.cache, self.progress).project()
             names = [f"{images.PROJECT}:{tag}" for tag in ("dev", image.tag)]
             with self.progress.step("load the image into the nodes", about=8), ThreadPoolExecutor() as pool:
                 list(pool.map(lambda node: containerd.load(node, image, names), self.topology.nodes))
@@ -126,6 +122,10 @@ class Lab:
             for node in self.topology.nodes
         ]
 
+    def memory(self) -> int:
+        """Return the bytes of memory that the lab holds: all its programs and pods, without what is only cached."""
+        return cgroups.memory(self.topology.cgroup)
+
     def power_off(self, node: Node) -> None:
         """End every process of a node at one moment."""
         self._boot().machine(node).power_off()
@@ -147,7 +147,7 @@ class Lab:
         Raises:
             LabError: Something could not be removed.
         """
-        with locked(self.settings, self.progress):
+        with self._locked():
             cgroups.kill(self.topology.cgroup)
             leftovers.remove(self.topology)
             network.remove(self.topology)
@@ -155,6 +155,26 @@ class Lab:
             cgroups.remove(self.topology.cgroup)
             if self.settings.state.exists():
                 shutil.rmtree(self.settings.state)
+
+    def _build(self) -> Saved:
+        """Have everything that a lab runs installed and built."""
+        cache = self.settings.cache
+        with self._builds_locked():
+            packages.ensure(self.settings, self.progress)
+            images.pause(cache, self.progress)
+            return Saved(
+                nodes=self.settings.nodes,
+                kubernetes=binaries.kubernetes(cache, self.progress),
+                csi=volumes.build(cache, self.progress),
+            )
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Let only one command at a time change this lab."""
+        return locked(self.settings, f"lab-{self.settings.name}", self.progress)
+
+    def _builds_locked(self) -> AbstractContextManager[None]:
+        """Let only one command at a time build, whatever lab it is for."""
+        return locked(self.settings, "builds", self.progress)
 
     def _boot(self) -> Boot:
         return Boot(self.topology, Saved.of(self.settings), self.progress)

@@ -1,4 +1,4 @@
-"""What a lab remembers about itself from `up` to `down`, and the lock that keeps two of these apart."""
+"""What a lab remembers about itself from `up` to `down`, and the locks that keep two commands apart."""
 
 import contextlib
 import fcntl
@@ -50,10 +50,14 @@ class Saved(BaseModel):
 
 
 @contextlib.contextmanager
-def locked(settings: Settings, progress: Progress) -> Iterator[None]:
-    """Have the cache and all labs to oneself; the kernel takes that back when the process ends, however it ends."""
-    settings.cache.mkdir(parents=True, exist_ok=True)
-    with (settings.cache / "lock").open("w") as lock:
+def locked(settings: Settings, what: str, progress: Progress) -> Iterator[None]:
+    """Have something to oneself: a lab, by its name, or the builds in the cache.
+
+    The kernel takes it back when the process ends, however it ends.
+    """
+    folder = settings.cache / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / what).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
