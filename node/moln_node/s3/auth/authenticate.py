@@ -118,6 +118,8 @@ def _from_header(
 def _read_header(authorization: str) -> _Claim:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm == "AWS":
+        if ":" not in rest:
+            raise S3Error("InvalidArgument", "AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
         raise _version_2()
     if algorithm != sigv4.ALGORITHM:
         raise S3Error("InvalidArgument", "Unsupported Authorization Type: sign with AWS4-HMAC-SHA256.")

@@ -89,13 +89,13 @@ class Source:
 
     async def until(self, mark: bytes, most: int = _MAX_LINE) -> bytes:
         """The bytes before the next `mark`, which is taken too; S3Error if the body ends first or they are too many."""
-        while (end := self._held.find(mark, self._taken)) < 0:
-            if len(self._held) - self._taken > most:
-                raise S3Error("InvalidRequest", f"The framing of the body goes on for more than {most} bytes.")
+        while (end := self._held.find(mark, self._taken)) < 0 and len(self._held) - self._taken <= most:
             piece = await self._more()
             if not piece:
                 raise S3Error("IncompleteBody", "The body ended within its framing.")
             self._held, self._taken = self._held[self._taken :] + piece, 0
+        if end < 0 or end - self._taken > most:
+            raise S3Error("InvalidRequest", f"The framing of the body goes on for more than {most} bytes.")
         found = self._held[self._taken : end]
         self._taken = end + len(mark)
         return found
