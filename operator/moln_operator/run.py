@@ -10,14 +10,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-from lightkube import AsyncClient
 from pydantic import ValidationError
 
 from moln_operator import health
 from moln_operator.apply.children import Applier
 from moln_operator.apply.first_cloud import write_first_cloud
 from moln_operator.apply.push import Pusher
-from moln_operator.kube.api import FIELD_MANAGER, Api
+from moln_operator.kube.api import Api
+from moln_operator.kube.connection import connect
 from moln_operator.kube.inventory import CloudKey, Inventory
 from moln_operator.kube.kinds import WATCHED
 from moln_operator.kube.watch import Watch
@@ -158,7 +158,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(AsyncClient(field_manager=FIELD_MANAGER))
+        client = await stack.enter_async_context(connect(len(settings.namespaces)))
         nodes = await stack.enter_async_context(NodeClient())
         metrics = Metrics()
         api = Api(client, metrics)
