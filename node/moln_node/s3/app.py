@@ -20,6 +20,8 @@ from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticat
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
+from moln_node.s3.protocol import HttpServer
+from moln_node.s3.runner import DrainingRunner
 from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
 from moln_node.store.errors import NoSuchKeyError, StoreError
@@ -183,12 +185,7 @@ class Front:
 
 
 def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> web.ServerRunner:
-    """The S3 front over these objects and keys, ready for sites (`web.TCPSite(runner, ...)`).
-
-    aiohttp's server without its router, which would normalise paths and answer 404 to a key with a newline; bodies as
-    they were sent, never decompressed; the access log is ours.
-    """
+    """The S3 front over these objects and keys, ready for sites (`web.TCPSite(runner, ...)`)."""
     settings = settings or Settings()
-    front = Front(objects, keyring, settings)
-    server = web.Server(front.handle, handler_cancellation=True, auto_decompress=False, access_log=None)
+    server = HttpServer(Front(objects, keyring, settings).handle)
     return web.ServerRunner(server, shutdown_timeout=settings.stop_seconds)
