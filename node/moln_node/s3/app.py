@@ -20,8 +20,7 @@ from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticat
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
-from moln_node.s3.protocol import HttpServer
-from moln_node.s3.runner import DrainingRunner
+from moln_node.s3.runner import DrainingRunner, Traffic
 from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
 from moln_node.store.errors import NoSuchKeyError, StoreError
@@ -187,5 +186,4 @@ class Front:
 def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> web.ServerRunner:
     """The S3 front over these objects and keys, ready for sites (`web.TCPSite(runner, ...)`)."""
     settings = settings or Settings()
-    server = HttpServer(Front(objects, keyring, settings).handle)
-    return web.ServerRunner(server, shutdown_timeout=settings.stop_seconds)
+    return DrainingRunner(Front(objects, keyring, settings).handle, settings.stop_seconds)

@@ -1,6 +1,6 @@
 """HTTP as aiohttp speaks it, with what S3 needs of it: bodies as they were sent, and S3's XML for what is no HTTP.
 
-Made by `moln_node.s3.app`. There is no router of aiohttp's: it would normalise paths, and miss keys with newlines.
+Made by `moln_node.s3.runner`. There is no router of aiohttp's: it would normalise paths, and miss keys with newlines.
 """
 
 from __future__ import annotations
