@@ -20,7 +20,7 @@ from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticat
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
-from moln_node.s3.runner import DrainingRunner, Traffic
+from moln_node.s3.runner import DrainingRunner
 from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
 from moln_node.store.errors import NoSuchKeyError, StoreError

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 _LAST_SECONDS: Final = 1.0  # for answers that are on their way out, and for handlers to hear that they are cancelled
 
 
-class Traffic:
-    """The requests under way through `handler`. Once it is `stopping`, answers also end their connections."""
+class DrainingRunner(web.ServerRunner):
+    """Serves one handler; `cleanup` waits up to `stop_seconds` for the requests under way."""
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], stop_seconds: float
+    ) -> None:
+        super().__init__(HttpServer(self._handle), shutdown_timeout=_LAST_SECONDS)
         self._handler = handler
+        self._stop_seconds = stop_seconds
         self._under_way = 0
         self._stopping = False
         self._drained = asyncio.Event()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hand a request on, and know of it until it is answered."""
         self._under_way += 1
         try:
@@ -43,26 +47,13 @@ class Traffic:
             response.force_close()
         return response
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until no request is under way, at most so long."""
-        self._stopping = True
-        if self._under_way:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._drained.wait()
-
-
-class DrainingRunner(web.ServerRunner):
-    """Serves `server`, whose requests pass through `traffic`."""
-
-    def __init__(self, server: web.Server[web.BaseRequest], traffic: Traffic, stop_seconds: float) -> None:
-        super().__init__(server, shutdown_timeout=_LAST_SECONDS)
-        self._traffic = traffic
-        self._stop_seconds = stop_seconds
-
     async def cleanup(self) -> None:
-        """Take no new connections, let the requests under way finish, at most `stop_seconds`, then close everything."""
+        """Take no new connections, let the requests under way finish, then close everything."""
+        self._stopping = True
         for site in list(self.sites):
             await site.stop()
-        await self._traffic.drain(self._stop_seconds)
+        if self._under_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._stop_seconds):
+                    await self._drained.wait()
         await super().cleanup()
