@@ -45,7 +45,7 @@ def build(cache: Path, progress: Progress) -> Path:
     key = key_of(files, run(["go", "env", "GOVERSION", "GOOS", "GOARCH"]), os.uname().machine, *_FLAGS)
 
     def build_into(folder: Path) -> None:
-        with progress.step("build the CSI driver and its sidecars", about=270):
+        with progress.step("build the CSI driver and its sidecars", about=30):
             run_logged(
                 ["go", "build", *_FLAGS, "-o", f"{folder}/", *_PACKAGES],
                 cache / "logs" / "build-csi.log",
