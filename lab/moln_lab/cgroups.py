@@ -51,9 +51,10 @@ def create(group: str) -> None:
                     file.write_text((folder.parent / setting).read_text())
 
 
-def entrances(group: str) -> list[Path]:
-    """Return the files that a process writes its id to, in order to join a group in every hierarchy."""
-    return [hierarchy / group / "cgroup.procs" for hierarchy in hierarchies()]
+def join(group: str, pid: int) -> None:
+    """Put a process into a group in every hierarchy."""
+    for hierarchy in hierarchies():
+        (hierarchy / group / "cgroup.procs").write_text(str(pid))
 
 
 def members(group: str) -> set[int]:

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ValidationError
 from moln_lab import cgroups
 from moln_lab.commands import last_lines
 from moln_lab.errors import LabError
+from moln_lab.files import write
 
 _POLL = 0.02
-# Joins the groups named before "--" and becomes the program: in a shell, since Python code between fork and exec
-# is not safe beside threads.
-_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 126; shift; done; shift; exec "$@"'
+# Becomes the program once its starter has put it into its cgroup and written its id down, and ends if the starter dies
+# before that: so no program ever runs that can't be found again.
+_GATE = 'read -r _ && exec "$@" < /dev/null'
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class ProcessTable:
         if self.runs(program):
             return False
         self.stop(program.name)
-        # One that was started by a command that died before it could write down the id is found by its group.
+        # What it left behind when it ended by itself, its children for one, is found by its group.
         cgroups.kill(program.cgroup)
         self._start(program)
         return True
@@ -135,14 +136,10 @@ class ProcessTable:
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         cgroups.create(program.cgroup)
-        argv = [
-            *("sh", "-c", _ENTER, "moln-lab", *map(str, cgroups.entrances(program.cgroup)), "--"),
-            *("nsenter", f"--net={program.netns}", "--", *program.argv),
-        ]
         with self.log(program.name).open("ab") as log:
             child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
+                ["sh", "-c", _GATE, "moln-lab", "nsenter", f"--net={program.netns}", "--", *program.argv],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -150,12 +147,14 @@ class ProcessTable:
                 cwd="/",
             )
         started = _start_time(child.pid)
-        if started is None:
+        if started is None or child.stdin is None:
             raise LabError(f"{program.name} ended at once; the end of its log:\n{last_lines(self.log(program.name))}")
-        record = _Record(pid=child.pid, started=started, digest=program.digest())
-        unfinished = self._file(program.name).with_suffix(".new")
-        unfinished.write_text(record.model_dump_json())
-        unfinished.rename(self._file(program.name))
+        cgroups.join(program.cgroup, child.pid)
+        write(
+            self._file(program.name), _Record(pid=child.pid, started=started, digest=program.digest()).model_dump_json()
+        )
+        child.stdin.write(b"go\n")
+        child.stdin.close()
         child.returncode = 0  # it is not ours to wait for: it lives on, and Popen must not complain of that
 
     def _read(self, name: str) -> _Record | None:
