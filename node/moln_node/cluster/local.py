@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import apsw
 
     from moln_node.cluster.objects import Reading
+    from moln_node.store.bodies import NewBody
     from moln_node.store.model import (
         Attributes,
         Bucket,
@@ -144,10 +145,10 @@ class LocalObjects:
         """See `Objects.put`."""
         row = self._row(bucket)
         target = Target(bucket, row.id, key)
-        chosen = self._choose(bucket, key, attributes, size, storage_class)
+        chosen = self.choose(bucket, key, attributes, size, storage_class)
         reservation = self._reserve(row, size)
         try:
-            bodies, sealed = await self.store.take(body, size, seal, self._level(chosen))
+            bodies, sealed = await self.take(chosen, body, size, seal)
         except BaseException:
             reservation.release()
             raise
@@ -228,7 +229,7 @@ class LocalObjects:
         checksum_type: str = "",
     ) -> Upload:
         """See `Objects.create_upload`."""
-        chosen = self._choose(bucket, key, attributes, None, storage_class)
+        chosen = self.choose(bucket, key, attributes, None, storage_class)
         document = UploadDocument(
             started_ms=wall_ms(),
             owner=attributes.owner,
@@ -266,8 +267,7 @@ class LocalObjects:
         upload = await self.upload(bucket, key, upload_id)
         reservation = self._reserve(row, size)
         try:
-            level = self._level(upload.storage_class)
-            bodies, sealed = await self.store.take(body, size, seal, level, small=False)
+            bodies, sealed = await self.take(upload.storage_class, body, size, seal, small=False)
         except BaseException:
             reservation.release()
             raise
@@ -343,7 +343,7 @@ class LocalObjects:
     def _target(self, bucket: str, key: str) -> Target:
         return Target(bucket, self._row(bucket).id, key)
 
-    def _choose(self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None) -> str:
+    def choose(self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None) -> str:
         """The storage class of a new object."""
         if requested is None and not self._map.assignment_rules:
             return next((c.name for c in self._map.storage_classes if c.default), self._map.storage_classes[0].name)
@@ -357,12 +357,19 @@ class LocalObjects:
         )
         return self.assign(candidate).storage_class
 
-    def _level(self, storage_class: str) -> int | None:
-        """The zstd level of a class; None where it does not compress, or is gone from the map."""
-        found = self._classes.get(storage_class)
-        if found is None or found.compression.algorithm == "none":
-            return None
-        return found.compression.level
+    async def take(
+        self,
+        storage_class: str,
+        body: AsyncIterator[bytes],
+        size: int,
+        seal: Callable[[], Awaitable[Sealed]],
+        *,
+        small: bool = True,
+    ) -> tuple[tuple[NewBody, ...], Sealed]:
+        """Take a body in as its class has it; plainly, should the class be gone from the map meanwhile."""
+        found = self._classes.get(storage_class, StorageClass(name=storage_class))
+        level = found.compression.level if found.compression.algorithm == "zstd" else None
+        return await self.store.take(body, size, seal, level, small=small, deduplicate=found.deduplication)
 
     def _reserve(self, row: BucketRow, size: int) -> Reservation:
         """Room for a write, or QuotaExceededError or StorageFullError."""

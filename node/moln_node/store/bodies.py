@@ -8,14 +8,16 @@ Blocking: called on the store's threads. What is named here is not yet anybody's
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from moln_node.store.bodyfile import BodyFile, BodyFileWriter
+from moln_node.store.errors import StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,13 +28,24 @@ _COUNTER_BITS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class NewBody:
-    """A body whose bytes are safe (in a named file) or ride with the record (`inline`), and no record refers to yet."""
+    """A body whose bytes are safe (in a named file) or ride with the record (`inline`), and no record refers to yet.
+
+    Attributes:
+        inline: the row of a small body.
+        hash: the SHA-256 of a chunk, by which equal ones are shared.
+        fresh: its writer wrote the file; else it was there, or is the same as one before it.
+        pinned: the body that its writer pinned.
+        replaces: the body that was found damaged, and must not be shared any more.
+    """
 
     id: int
     size: int
     stored: int
     inline: bytes | None = None
     hash: bytes | None = None
+    fresh: bool = True
+    pinned: int | None = None
+    replaces: int | None = None
 
 
 class BodyDirectory:
@@ -128,3 +141,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def naming_full_disk() -> Iterator[None]:
+    """Give a disk without room the store's name for it: StorageFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError("the volume has no room left: delete objects, grow it or add nodes") from error
+        raise

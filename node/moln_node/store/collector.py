@@ -1,18 +1,20 @@
 """The collector: removes body files that no record refers to any more.
 
-A body becomes garbage in the transaction that drops the last reference to it, and only after that transaction is on the
-disk does it come here. A reader pins a body and then makes sure that its record is still there (`reading.hold`), so a
-body that is not pinned now will not be read again. The garbage row goes last: a crash at any point leaves either the
-row, and the file is removed at the next opening, or nothing.
+A body becomes garbage in the transaction that drops the last reference to it, and only after that transaction is on
+the disk does it come here. A reader pins a body and then makes sure that its record is still there (`reading.hold`);
+who shares a chunk pins it where references are counted. So a body that is garbage and not pinned when it is claimed is
+not used again. The garbage row goes last: a crash leaves it at worst, and the file is removed after the next opening.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from moln_node.store.errors import StoreError
+from moln_node.store.steps.bodies import claim, forget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -22,10 +24,18 @@ if TYPE_CHECKING:
     from moln_node.store.state import Pins
     from moln_node.store.transaction import Transaction
 
+T = TypeVar("T")
+
 _GATHER_S: Final = 0.05  # how long garbage is gathered, so that a directory is synced once for many files
 _RETRY_S: Final = 1.0  # how long a body that is being read, or could not be removed, is left alone
 _MOST_AT_ONCE: Final = 1000
 _log = logging.getLogger("moln.store")
+
+
+class _Commit(Protocol):
+    """`Store.commit`, as far as it is needed here."""
+
+    def __call__(self, step: Callable[[Transaction], T]) -> Awaitable[T]: ...
 
 
 class Collector:
@@ -36,7 +46,7 @@ class Collector:
         bodies: BodyDirectory,
         threads: Executor,
         pins: Pins,
-        commit: Callable[[Callable[[Transaction], None]], Awaitable[None]],
+        commit: _Commit,
         garbage: Iterable[int],
     ) -> None:
         self._bodies = bodies
@@ -66,13 +76,17 @@ class Collector:
             removed = 0
             candidates = sorted(self._waiting)
             for start in range(0, len(candidates), _MOST_AT_ONCE):
-                free = self._pins.free(candidates[start : start + _MOST_AT_ONCE])
-                if free:
-                    await self._loop.run_in_executor(self._threads, self._bodies.delete, free)
-                    await self._commit(lambda tx, free=free: forget(tx, free))  # type: ignore[misc]
-                    self._waiting.difference_update(free)
-                    removed += len(free)
+                removed += await self._collect(candidates[start : start + _MOST_AT_ONCE])
             return removed
+
+    async def _collect(self, candidates: list[int]) -> int:
+        """Remove those candidates that are free; how many."""
+        claimed, settled = await self._commit(partial(claim, body_ids=candidates, pins=self._pins))
+        if claimed:
+            await self._loop.run_in_executor(self._threads, self._bodies.delete, claimed)
+            await self._commit(partial(forget, body_ids=claimed))
+        self._waiting.difference_update(claimed, settled)
+        return len(claimed)
 
     @property
     def waiting(self) -> int:
@@ -96,8 +110,3 @@ class Collector:
         """Stop; what waits is collected after the next opening."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-
-
-def forget(tx: Transaction, body_ids: list[int]) -> None:
-    """The files are gone: so is the garbage."""
-    tx.db.executemany("DELETE FROM garbage WHERE id = ?", [(body_id,) for body_id in body_ids])

@@ -40,7 +40,6 @@ CREATE TABLE body (
     id INTEGER PRIMARY KEY, refs INTEGER NOT NULL, size INTEGER NOT NULL, stored INTEGER NOT NULL, hash BLOB
 );
 CREATE UNIQUE INDEX body_hash ON body (hash) WHERE hash IS NOT NULL;
-CREATE INDEX body_unreferenced ON body (id) WHERE refs = 0;
 CREATE TABLE upload (
     bucket INTEGER NOT NULL, key BLOB NOT NULL, id TEXT NOT NULL, document BLOB NOT NULL,
     PRIMARY KEY (bucket, key, id)
@@ -54,6 +53,10 @@ CREATE TABLE usage (
     bucket INTEGER NOT NULL, class TEXT NOT NULL, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
     parts INTEGER NOT NULL, PRIMARY KEY (bucket, class)
 ) WITHOUT ROWID;
+CREATE TABLE promise (
+    bucket INTEGER NOT NULL, key BLOB NOT NULL, ballot BLOB NOT NULL, PRIMARY KEY (bucket, key)
+) WITHOUT ROWID;
+CREATE TABLE hint (register BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
 

@@ -41,10 +41,15 @@ class Flag(IntFlag):
 
     NULL = 1
     DELETE_MARKER = 2
+    TOMBSTONE = 4  # nothing is there any more: what is left of a version that the owners agreed to drop
 
 
 class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A record without its key. `layout` is the row of `small` with segments and parts where these are many."""
+    """A record without its key. `layout` is the row of `small` with segments and parts where these are many.
+
+    `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
+    `past` are the versions that this null version lately took the place of on this node; it never leaves the node.
+    """
 
     flags: int
     modified_ms: int
@@ -60,6 +65,8 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     segments: tuple[Segment, ...]
     layout: int = 0
     upload: str = ""
+    ballot: bytes = b""
+    past: tuple[bytes, ...] = ()
 
     @property
     def null(self) -> bool:
@@ -70,6 +77,16 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def delete_marker(self) -> bool:
         """It says that the key is gone."""
         return bool(self.flags & Flag.DELETE_MARKER)
+
+    @property
+    def tombstone(self) -> bool:
+        """Nothing is there: readers pass it over; only owners that compare notes see it."""
+        return bool(self.flags & Flag.TOMBSTONE)
+
+    @property
+    def counted(self) -> bool:
+        """It is an object, which usage counts."""
+        return not self.flags & (Flag.DELETE_MARKER | Flag.TOMBSTONE)
 
 
 class LayoutDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -104,13 +121,18 @@ class PartDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class BucketDocument(msgspec.Struct, array_like=True, frozen=True):
-    """A bucket without its name."""
+    """A bucket without its name. `incarnation` is the version that made it in a cloud of many nodes; empty in one of one.
+
+    While `closing`, the bucket is on its way out and takes no writes.
+    """
 
     owner: str
     created_ms: int
     versioning: str
     quota_bytes: int | None
     settings: dict[str, str]
+    incarnation: bytes = b""
+    closing: bool = False
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -237,10 +259,16 @@ def upload_model(bucket: str, key: str, upload_id: str, document: UploadDocument
     )
 
 
-def bucket_document(bucket: Bucket) -> BucketDocument:
+def bucket_document(bucket: Bucket, incarnation: bytes = b"", *, closing: bool = False) -> BucketDocument:
     """A bucket as it is stored."""
     return BucketDocument(
-        bucket.owner, bucket.created_ms, str(bucket.versioning), bucket.quota_bytes, dict(bucket.settings)
+        bucket.owner,
+        bucket.created_ms,
+        str(bucket.versioning),
+        bucket.quota_bytes,
+        dict(bucket.settings),
+        incarnation,
+        closing,
     )
 
 

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from moln_node.store.errors import QuotaExceededError, StorageFullError
 from moln_node.store.model import Usage
@@ -19,6 +19,10 @@ from moln_node.store.model import Usage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+UPLOADS: Final = 1 << 40
+"""In a cloud of many nodes, what this and the number of a bucket add up to carries the rows of its uploads."""
 
 
 @dataclass(slots=True)
@@ -124,15 +128,17 @@ class Ledger:
         """What each storage class amounts to, over all buckets."""
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         with self._lock:
-            for (_, name), (objects, size, _) in self._usage.items():
-                sums[name][0] += objects
-                sums[name][1] += size
+            for (bucket, name), (objects, size, _) in self._usage.items():
+                if 0 < bucket < UPLOADS:
+                    sums[name][0] += objects
+                    sums[name][1] += size
         return {name: Usage(objects, size) for name, (objects, size) in sorted(sums.items()) if objects}
 
     def usage(self) -> Usage:
         """What the whole node's objects amount to."""
         with self._lock:
-            return Usage(sum(u[0] for u in self._usage.values()), sum(u[1] for u in self._usage.values()))
+            held = [sums for (bucket, _), sums in self._usage.items() if 0 < bucket < UPLOADS]
+        return Usage(sum(objects for objects, _, _ in held), sum(size for _, size, _ in held))
 
     def in_flight(self) -> int:
         """Bytes reserved by writes that are under way."""

@@ -19,6 +19,8 @@ from moln_node.store.errors import (
 from moln_spec.version import InvalidVersionError, Version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import apsw
 
     from moln_node.store.model import Record
@@ -35,15 +37,32 @@ def shown_id(version: Version, document: RecordDocument) -> str:
 
 
 def newest(db: apsw.Connection, bucket_id: int, key: bytes) -> Found | None:
-    """The key's newest version."""
+    """The key's newest version; tombstones are none."""
     row = db.execute(
         "SELECT inverse, document FROM record WHERE bucket = ? AND key = ? ORDER BY inverse LIMIT 1", (bucket_id, key)
     ).fetchone()
-    return None if row is None else decode_record(bucket_id, key, *row)
+    found = None if row is None else decode_record(bucket_id, key, *row)
+    if found is None or not found[1].tombstone:
+        return found
+    return next((row for row in rows(db, bucket_id, key) if not row[1].tombstone), None)
+
+
+def rows(db: apsw.Connection, bucket_id: int, key: bytes) -> Iterator[Found]:
+    """Every version of the key and every tombstone, newest first."""
+    for inverse, stored in db.execute(
+        "SELECT inverse, document FROM record WHERE bucket = ? AND key = ? ORDER BY inverse", (bucket_id, key)
+    ):
+        yield decode_record(bucket_id, key, inverse, stored)
 
 
 def at(db: apsw.Connection, bucket_id: int, key: bytes, version: Version) -> Found | None:
-    """One version of the key."""
+    """One version of the key; a tombstone is none."""
+    found = row_at(db, bucket_id, key, version)
+    return None if found is None or found[1].tombstone else found
+
+
+def row_at(db: apsw.Connection, bucket_id: int, key: bytes, version: Version) -> Found | None:
+    """One version of the key, or its tombstone."""
     inverse = documents.invert(version)
     row = db.execute(
         "SELECT document FROM record WHERE bucket = ? AND key = ? AND inverse = ?", (bucket_id, key, inverse)
@@ -53,24 +72,22 @@ def at(db: apsw.Connection, bucket_id: int, key: bytes, version: Version) -> Fou
 
 def null_version(db: apsw.Connection, bucket_id: int, key: bytes) -> Found | None:
     """The key's version that S3 calls `null`: at most one."""
-    for row in db.execute(
-        "SELECT inverse, document FROM record WHERE bucket = ? AND key = ? ORDER BY inverse", (bucket_id, key)
-    ):
-        found = decode_record(bucket_id, key, *row)
-        if found[1].null:
-            return found
-    return None
+    return next((found for found in rows(db, bucket_id, key) if found[1].null), None)
 
 
 def find_version(db: apsw.Connection, bucket_id: int, key: bytes, version_id: str) -> Found | None:
     """The version that S3 knows by this id; None also where the id is nonsense."""
-    if version_id == NULL:
-        return null_version(db, bucket_id, key)
     try:
-        found = at(db, bucket_id, key, Version.decode(version_id))
+        found = (
+            null_version(db, bucket_id, key)
+            if version_id == NULL
+            else at(db, bucket_id, key, Version.decode(version_id))
+        )
     except InvalidVersionError:
         return None
-    return None if found is None or found[1].null else found
+    if found is None or found[1].tombstone or found[1].null != (version_id == NULL):
+        return None
+    return found
 
 
 def live(

@@ -10,10 +10,12 @@ import asyncio
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from moln_node.store import database, ingest, inline
-from moln_node.store.bodies import BodyDirectory, NewBody
+from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
+from moln_node.store.chunks import ChunkTaker
 from moln_node.store.clock import Clock
 from moln_node.store.collector import Collector
 from moln_node.store.errors import DataInUseError
@@ -23,6 +25,7 @@ from moln_node.store.reading import OpenObject, hold
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
 from moln_node.store.state import State
+from moln_node.store.steps.bodies import find_and_pin
 from moln_node.store.steps.buckets import load
 from moln_node.store.writer import GroupCommit
 from moln_spec.version import Version
@@ -150,20 +153,31 @@ class Store:
         level: int | None,
         *,
         small: bool = True,
+        deduplicate: bool = False,
     ) -> tuple[tuple[NewBody, ...], Sealed]:
         """Take a body in; when this returns, its bytes are on the disk or will be with the record.
 
-        `level` is zstd's, or None. `small` allows the body to live in the index.
+        `level` is zstd's, or None. `small` allows the body to live in the index; `deduplicate` cuts a large one into
+        chunks that are kept once.
         """
         if size == 0 or (small and size <= inline.LIMIT):
             return await ingest.take_inline(self.bodies, body, size, seal, level)
-        return await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
+        with naming_full_disk():
+            if deduplicate:
+                taker = ChunkTaker(self.bodies, self._threads, self._pin_chunk, self.discard, level)
+                return await taker.take(body, size, seal)
+            return await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
 
     def discard(self, bodies: Sequence[NewBody]) -> None:
-        """Remove bodies that became nobody's."""
-        files = [body.id for body in bodies if body.inline is None]
+        """Let go of bodies that became nobody's: remove those written, unpin those found."""
+        self._state.pins.remove([body.pinned for body in bodies if body.pinned is not None])
+        files = [body.id for body in bodies if body.inline is None and body.fresh]
         if files:
             self._threads.submit(self.bodies.delete, files)
+
+    def _pin_chunk(self, digest: bytes) -> asyncio.Future[int | None]:
+        """The chunk of that hash, pinned; None where there is none."""
+        return self._writing.submit(partial(find_and_pin, digest=digest, pins=self._state.pins))
 
     async def collect(self) -> int:
         """Remove now what nothing refers to and nobody reads; how many files that were."""
@@ -178,6 +192,7 @@ class Store:
         """Called on the writing lane after each commit."""
         self.ledger.settle(effects.usage, effects.reservations)
         self.bodies.landed(effects.landed)
+        self._state.pins.remove(effects.unpinned)
         self._collector.offer(effects.garbage)
 
 

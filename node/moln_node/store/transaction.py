@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BucketRow:
-    """A bucket and the number that its rows carry: a bucket made again has another."""
+    """A bucket and the number that its rows carry: a bucket made again has another.
+
+    `incarnation` and `closing` are as `BucketDocument` has them.
+    """
 
     id: int
     bucket: Bucket
+    incarnation: bytes = b""
+    closing: bool = False
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class Effects:
     reservations: list[Reservation] = field(default_factory=list)
     garbage: list[int] = field(default_factory=list)
     """Bodies whose last reference was dropped."""
+    unpinned: list[int] = field(default_factory=list)
+    """Chunks that were pinned until the index refers to them."""
     landed: list[int] = field(default_factory=list)
     """Bodies that the index has taken over from their writers."""
 
@@ -80,7 +87,7 @@ class Transaction:
         self.db.execute(
             "INSERT INTO record VALUES (?, ?, ?, ?)", (bucket_id, key, inverse, documents.encode(document, identity))
         )
-        if not document.delete_marker:
+        if document.counted:
             self.count(bucket_id, document.storage_class, objects=1, size=document.size)
 
     def replace(self, bucket_id: int, key: bytes, version: Version, document: RecordDocument) -> None:
@@ -102,7 +109,7 @@ class Transaction:
         if document.layout:
             self.drop(lookup.needed_layout(self.db, document.layout).segments)
             self.db.execute("DELETE FROM small WHERE id = ?", (document.layout,))
-        if not document.delete_marker:
+        if document.counted:
             self.count(bucket_id, document.storage_class, objects=-1, size=-document.size)
 
     def add_layout(self, layout_id: int, layout: LayoutDocument) -> None:
@@ -120,14 +127,33 @@ class Transaction:
             self.db.execute("INSERT INTO small VALUES (?, ?)", (body.id, body.inline))
             return Segment(Place.INLINE, body.id, body.size)
         if body.hash is not None:
-            known = self.db.execute("SELECT id FROM body WHERE hash = ?", (body.hash,)).fetchone()
-            if known is not None:
-                self.db.execute("UPDATE body SET refs = refs + 1 WHERE id = ?", known)
-                if known[0] != body.id:  # an equal chunk landed while this one was written
-                    self._discard(body.id, body.stored)
-                return Segment(Place.FILE, known[0], body.size)
-        self.db.execute("INSERT INTO body VALUES (?, 1, ?, ?, ?)", (body.id, body.size, body.stored, body.hash))
+            return self._adopt_chunk(body)
+        self.db.execute("INSERT INTO body VALUES (?, 1, ?, ?, NULL)", (body.id, body.size, body.stored))
         return Segment(Place.FILE, body.id, body.size)
+
+    def _adopt_chunk(self, body: NewBody) -> Segment:
+        """Refer to the chunk of this hash, which may be this body, an older one, or one that landed meanwhile."""
+        if body.pinned is not None:
+            self.effects.unpinned.append(body.pinned)
+        if body.replaces is not None:
+            self.db.execute("UPDATE body SET hash = NULL WHERE id = ?", (body.replaces,))
+        known = self.db.execute("SELECT id FROM body WHERE hash = ?", (body.hash,)).fetchone()
+        if known is None:
+            stored = self.db.execute("DELETE FROM garbage WHERE id = ? RETURNING stored", (body.id,)).fetchall()
+            self.db.execute(
+                "INSERT INTO body VALUES (?, 1, ?, ?, ?)",
+                (body.id, body.size, stored[0][0] if stored else body.stored, body.hash),
+            )
+            return Segment(Place.FILE, body.id, body.size)
+        self.db.execute("UPDATE body SET refs = refs + 1 WHERE id = ?", known)
+        if body.fresh and known[0] != body.id:
+            self._discard(body.id, body.stored)
+        return Segment(Place.FILE, known[0], body.size)
+
+    def share(self, segment: Segment) -> None:
+        """Refer to a body file once more."""
+        if segment.place == Place.FILE:
+            self.db.execute("UPDATE body SET refs = refs + 1 WHERE id = ?", (segment.id,))
 
     def drop(self, segments: Iterable[Segment]) -> None:
         """Give up one reference to each; what nothing refers to any more becomes garbage."""

@@ -67,7 +67,8 @@ def load(db: apsw.Connection) -> dict[str, BucketRow]:
     found = {}
     for number, name, stored in db.execute("SELECT id, name, document FROM bucket ORDER BY name"):
         document = documents.decode(BucketDocument, stored, documents.bucket_identity(name))
-        found[name] = BucketRow(number, documents.bucket_model(name, document))
+        bucket = documents.bucket_model(name, document)
+        found[name] = BucketRow(number, bucket, document.incarnation, document.closing)
     return found
 
 

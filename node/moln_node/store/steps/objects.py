@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moln_node.store.model import Checksum, Part, Record
     from moln_node.store.transaction import BucketRow, Transaction
 
-_SEGMENTS_IN_RECORD = 4  # an object with more, or with parts, keeps them in a layout, out of the way of listings
+SEGMENTS_IN_RECORD = 4  # an object with more, or with parts, keeps them in a layout, out of the way of listings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def add_version(tx: Transaction, row: BucketRow, key: str, content: Content, seg
     if null:
         _drop_null_version(tx, row, raw)
     version = tx.clock.next()
-    apart = bool(content.parts) or len(segments) > _SEGMENTS_IN_RECORD
+    apart = bool(content.parts) or len(segments) > SEGMENTS_IN_RECORD
     parts = documents.parts_tuple(content.parts)
     if apart:
         tx.add_layout(content.layout_id, LayoutDocument(segments, parts))

@@ -69,6 +69,8 @@ def complete(
     segments: list[Segment] = []
     chosen: list[Part] = []
     for part in wanted:
+        if chosen and part.number <= chosen[-1].number:
+            raise InvalidPartError(f"part {part.number} is named twice, or out of order")
         found = there.get(part.number)
         if found is None or found.etag != part.etag:
             raise InvalidPartError(f"part {part.number} is not there, or has another ETag")
