@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _SECRETS: Final = re.compile(
-    r"(?i)(?P<name>x-amz-signature=|x-amz-security-token=|signature=|bearer\s+|secret_?key['\"]?\s*[:=]\s*['\"]?)"
-    r"(?P<value>[^\s&,'\"]+)"
+    r"(?i)(?P<name>x-amz-signature=|x-amz-security-token=|signature=|bearer\s+|secret_?key['\"\\]*\s*[:=]\s*['\"\\]*)"
+    r"(?P<value>[^\s&,'\"\\]+)"
 )
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -22,6 +22,7 @@ from aiohttp import web
 from moln_node import mapfile
 from moln_node.cluster import expiry
 from moln_node.cluster.local import LocalObjects
+from moln_node.cluster.maintenance import keep_house
 from moln_node.documents import read_document
 from moln_node.exits import ExitCode, StartError
 from moln_node.peer.app import make_app as make_peer_app
@@ -92,6 +93,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
         await stack.enter_async_context(_in_background(expiry.run(objects), stop))
+        await stack.enter_async_context(_in_background(keep_house(objects), stop))
 
         peer_runner = web.AppRunner(
             make_peer_app(node, board, secret, metrics), access_log=None, shutdown_timeout=_PEER_STOP_SECONDS

@@ -75,7 +75,7 @@ async def get_ready(request: web.Request) -> web.Response:
 
 async def get_status(request: web.Request) -> web.Response:
     """The node on one page."""
-    return _json(request.app[NODE].status())
+    return _json(await request.app[NODE].status())
 
 
 async def get_map(request: web.Request) -> web.Response:
@@ -174,7 +174,7 @@ def make_app(node: Node, board: TaskBoard, secret: CloudSecret, metrics: Metrics
             return _problem(500, "the node failed; its log says why")
 
     async def get_metrics(request: web.Request) -> web.Response:
-        text = metrics.show(request.app[NODE].status())
+        text = metrics.show(await request.app[NODE].status())
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[door], client_max_size=_BODY_LIMIT)

@@ -1,10 +1,10 @@
-"""What each kind of maintenance does: the runners that the task board starts. Reads and repairs through the store."""
+"""What each kind of maintenance is: the runners that the task board starts, over `moln_node.cluster.maintenance`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moln_node.store.errors import CorruptError
+from moln_node.cluster import maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,22 +16,16 @@ if TYPE_CHECKING:
 def runners(objects: LocalObjects) -> Mapping[Kind, Runner]:
     """Every kind of maintenance that this release has."""
 
+    async def scrub(request: TaskRequest, progress: Progress) -> None:
+        await maintenance.scrub(objects, progress, mode=request.mode, sample_percent=request.sample_percent)
+
+    async def collect(_: TaskRequest, progress: Progress) -> None:
+        await maintenance.collect(objects, progress)
+
+    async def orphans(request: TaskRequest, progress: Progress) -> None:
+        await maintenance.orphans(objects, progress, dry_run=request.dry_run)
+
     async def verify(request: TaskRequest, progress: Progress) -> None:
-        await _verify(objects, request, progress)
+        await maintenance.verify(objects, progress, request.bucket, request.key, request.version_id)
 
-    return {"verify": verify}
-
-
-async def _verify(objects: LocalObjects, request: TaskRequest, progress: Progress) -> None:
-    """Read one object to its end: every block is compared with its checksum."""
-    read = 0
-    async with objects.open(request.bucket, request.key, request.version_id) as reading:
-        try:
-            async for block in reading.read(0, reading.record.size):
-                read += len(block)
-                progress.set(objects=1, bytes=read, bad=0)
-        except CorruptError as error:
-            progress.set(objects=1, bytes=read, bad=1)
-            progress.found(f"{request.bucket}/{request.key}: {error}")
-        else:
-            progress.set(objects=1, bytes=read, bad=0)
+    return {"scrub": scrub, "collect": collect, "orphans": orphans, "verify": verify}

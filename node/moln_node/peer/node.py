@@ -70,7 +70,7 @@ class Node:
         async with self._taking:
             if mapfile.newer(self._map, offered, self.name):
                 await asyncio.to_thread(mapfile.keep, self._directory, offered)
-                self.objects.adopt(offered)
+                await self.objects.adopt(offered)
                 self._map = offered
                 _log.info("obeys the cloud map of epoch %d", offered.epoch)
             return self._map
@@ -121,13 +121,13 @@ class Node:
             return Check(name="space", state="warn", message=message)
         return _ok("space")
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Everything about the node on one page."""
         checks = self.checks()
-        ledger = self.objects.store.ledger
-        space = ledger.space()
+        space = self.objects.store.ledger.space()
         classes = {
-            name: ClassUsage(objects=usage.objects, bytes=usage.bytes) for name, usage in ledger.class_usage().items()
+            name: ClassUsage(objects=usage.objects, bytes=usage.bytes)
+            for name, usage in (await self.objects.usage_by_class()).items()
         }
         return Status(
             node=self.name,

@@ -111,6 +111,11 @@ class _Entry:
         finally:
             self.ended_ms = _now_ms()
 
+    def cancelled(self) -> None:
+        """A job that was cancelled before its first step never ran `run`'s own book-keeping."""
+        if self.state == "running":
+            self.state, self.ended_ms = "cancelled", _now_ms()
+
     def document(self) -> Task:
         return Task(
             id=self.id,
@@ -170,6 +175,7 @@ class TaskBoard:
             entry.job.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await entry.job
+            entry.cancelled()
         return entry.document()
 
     async def close(self) -> None:
