@@ -24,7 +24,6 @@ from moln_node.cluster.local import LocalObjects
 from moln_node.s3.app import make_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings
-from moln_node.store.store import Store
 from moln_spec.classes import StorageClass
 from moln_spec.cloudmap import CloudMap, MapNode
 from moln_spec.credentials import AccessKey, Credentials
@@ -123,7 +122,7 @@ class serving:  # noqa: N801 used as a context manager, named as one
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        objects = LocalObjects(await Store.open(self._data, 0), CLOUD_MAP)
+        objects = await LocalObjects.start(self._data, CLOUD_MAP, "node-0")
         runner = make_runner(objects, Keyring(KEYS), self._settings)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
