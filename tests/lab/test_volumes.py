@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -281,6 +282,29 @@ def test_a_killed_driver_takes_up_what_is_there(writer: Writer) -> None:
     writer.kubectl("delete", "pod", "writer")
     wait_for(lambda: writer.volume().mount is None, "the volume's being unmounted", PATIENCE)
     writer.start()
+    assert writer.python("print(open('/data/kept').read())") == "here"
+
+
+KILLED_HALF_WAY = """
+import os, signal, sys
+from moln_lab import block, volume_faults
+from moln_lab.lab import Lab
+lab = Lab.existing()
+block.mount_image = lambda image, target: os.kill(os.getpid(), signal.SIGKILL)
+volume_faults.power_cut(lab.topology, volume_faults.find(lab.topology, sys.argv[1]))
+"""
+
+
+def test_a_power_cut_that_is_killed_half_way_is_healed_by_up(writer: Writer) -> None:
+    """Killed with the disk unmounted beneath its pod and the kubelet stopped: `up` boots the node, with its data."""
+    lab, container = writer.lab, writer.container()
+    writer.python("import os; f = open('/data/kept', 'w'); f.write('here'); f.flush(); os.fsync(f.fileno())")
+    command = [sys.executable, "-c", KILLED_HALF_WAY, f"{writer.namespace}/data"]
+    environment = {**os.environ, "MOLN_LAB_NAME": lab.settings.name}
+    assert subprocess.run(command, env=environment, timeout=PATIENCE, check=False).returncode == -signal.SIGKILL
+    assert writer.volume().mount is None
+    lab.up()
+    writer.wait_for_restart(container)
     assert writer.python("print(open('/data/kept').read())") == "here"
 
 
