@@ -8,20 +8,22 @@ that it is given.
 
 import fcntl
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from moln_lab.commands import run
 from moln_lab.errors import LabError
+from moln_lab.holders import describe, users_of_path
+from moln_lab.progress import wait_for
 
 SMALLEST_XFS = 300 << 20
 """Bytes; mkfs.xfs refuses anything smaller."""
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _RELEASE_TIMEOUT = 10.0
+_POLL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +125,17 @@ def unmount(target: Path) -> None:
     Raises:
         LabError: something still uses it after 10 s; the message names the processes.
     """
-    refusal: LabError | None = None
 
     def gone() -> bool:
-        nonlocal refusal
-        try:
+        with suppress(LabError):
             run(["umount", target])
-        except LabError as error:
-            refusal = error
-            return not any(mount.target == target for mount in mounts())
-        return True
+            return True
+        return not any(mount.target == target for mount in mounts())
 
-    if not wait_until(gone):
-        raise LabError(f"{refusal}; in use by {_describe(users_of_path(target))}") from refusal
+    try:
+        wait_for(gone, f"unmounting {target}", _RELEASE_TIMEOUT, poll=_POLL)
+    except LabError as error:
+        raise LabError(f"{error}; in use by {describe(users_of_path(target))}") from error
 
 
 def reflink(source: Path, target: Path) -> None:
@@ -148,36 +148,6 @@ def reflink(source: Path, target: Path) -> None:
             fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
         except OSError as error:
             raise LabError(f"{source}: can't be reflinked ({error.strerror}); it must lie on XFS") from error
-
-
-def processes_with_mount(device: str) -> set[int]:
-    """Processes outside our mount namespace (containers, that is) that have `device` (major:minor) mounted."""
-    ours = Path("/proc/self/ns/mnt").readlink()
-    found = set()
-    for process in _processes():
-        with suppress(OSError, ValueError):  # it ended, or is a zombie and has no mounts any more
-            if (process / "ns/mnt").readlink() == ours:
-                continue
-            text = (process / "mountinfo").read_text()
-            if any(mount.device == device for mount in parse_mountinfo(text)):
-                found.add(int(process.name))
-    return found
-
-
-def users_of_path(target: Path) -> set[int]:
-    """Processes with an open file or a working directory on the file system mounted at `target`."""
-    try:
-        device = target.stat().st_dev
-    except OSError:
-        return set()
-    found = set()
-    for process in _processes():
-        for link in _links(process):
-            with suppress(OSError):
-                if link.stat().st_dev == device:
-                    found.add(int(process.name))
-                    break
-    return found
 
 
 def release_under(directory: Path) -> None:
@@ -200,39 +170,10 @@ def release_under(directory: Path) -> None:
                 run(["losetup", "--detach", f"/dev/{name}"])
         return not stray
 
-    if not wait_until(detached):
-        raise LabError(f"{directory}: loop devices are still in use; `losetup --list` names them")
+    wait_for(detached, f"letting go of the loop devices below {directory}", _RELEASE_TIMEOUT, poll=_POLL)
 
 
 def mounts_to_release(directory: Path, table: Iterable[Mount], loops: dict[str, Path]) -> list[Mount]:
     """Choose the mounts that belong to `directory`, in the order in which they can be undone."""
     owned = {device for device, backing in loops.items() if backing.is_relative_to(directory)}
     return [m for m in table if m.device in owned or m.target.is_relative_to(directory)][::-1]
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = _RELEASE_TIMEOUT) -> bool:
-    """Poll `condition` until it holds; False when it doesn't within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _processes() -> Iterator[Path]:
-    return (path for path in Path("/proc").iterdir() if path.name.isdecimal())
-
-
-def _links(process: Path) -> Iterator[Path]:
-    yield from (process / "cwd", process / "root")
-    with suppress(OSError):
-        yield from (process / "fd").iterdir()
-
-
-def _describe(pids: Iterable[int]) -> str:
-    names = []
-    for pid in sorted(pids):
-        with suppress(OSError):
-            names.append(f"{Path(f'/proc/{pid}/comm').read_text().strip()} ({pid})")
-    return ", ".join(names) or "nobody that can be seen (a mount namespace, or a process that just ended)"

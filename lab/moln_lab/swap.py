@@ -19,9 +19,13 @@ from pathlib import Path
 from moln_lab import block, cgroups
 from moln_lab.commands import run
 from moln_lab.errors import LabError
+from moln_lab.holders import describe
 from moln_lab.processes import ProcessTable
+from moln_lab.progress import wait_for
 from moln_lab.topology import Node, Topology
 
+_PATIENCE = 10.0
+_POLL = 0.02
 _STANDING = frozenset("TtZXx")  # proc_pid_stat(5): stopped, traced, zombie, dead
 
 
@@ -77,8 +81,10 @@ def stop(members: Callable[[], set[int]]) -> None:
         _signal(pids, signal.SIGSTOP)
         return all(_stands(pid) for pid in pids)
 
-    if not block.wait_until(all_stand):
-        raise LabError(f"these processes don't stop: {sorted(pid for pid in members() if not _stands(pid))}")
+    try:
+        wait_for(all_stand, "stopping the processes", _PATIENCE, poll=_POLL)
+    except LabError as error:
+        raise LabError(f"{error}: {describe(pid for pid in members() if not _stands(pid))}") from error
 
 
 def exchange(replacements: Mapping[Disk, Path]) -> None:
@@ -104,8 +110,16 @@ def _users(disk: Disk) -> set[int]:
     Only those of the disk's own node: an image build, say, may hold a copy of every mount of this machine.
     """
     devices = {mount.device for mount in block.mounts_of_image(disk.image)}
-    using = {pid for device in devices for pid in block.processes_with_mount(device)}
-    return using & cgroups.members(disk.node.cgroup)
+    return {pid for pid in cgroups.members(disk.node.cgroup) if _has_mounted(pid, devices)}
+
+
+def _has_mounted(pid: int, devices: set[str]) -> bool:
+    """Tell whether a process lives in a container (a mount namespace other than ours) with one of the devices."""
+    process = Path(f"/proc/{pid}")
+    with suppress(OSError):  # it ended, or is a zombie and has no mounts any more
+        if (process / "ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink():
+            return any(mount.device in devices for mount in block.parse_mountinfo((process / "mountinfo").read_text()))
+    return False
 
 
 @contextmanager
@@ -126,8 +140,7 @@ def _take_down(disk: Disk) -> None:
         _signal(users, signal.SIGKILL)
         return not users
 
-    if not block.wait_until(unused):
-        raise LabError(f"{disk.image}: containers that use it outlive SIGKILL: {sorted(_users(disk))}")
+    wait_for(unused, f"the end of the containers that use {disk.image}", _PATIENCE, poll=_POLL)
     for mount in reversed(block.mounts_of_image(disk.image)):
         block.unmount(mount.target)
 

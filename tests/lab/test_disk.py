@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from moln_lab import block
+from moln_lab.block import Mount, mounts, parse_mountinfo
 from moln_lab.disk import Pool, PowerCutDisk
 from moln_lab.errors import LabError
 
@@ -136,7 +136,7 @@ def test_the_size_is_real(disk: PowerCutDisk) -> None:
 @needs_disks
 def test_restoring_names_the_process_in_the_way(disk: PowerCutDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that was not killed is named, with its pid."""
-    monkeypatch.setattr(block, "wait_until", partial(block.wait_until, timeout=0.1))
+    monkeypatch.setattr(block, "_RELEASE_TIMEOUT", 0.1)
     cut = disk.cut()
     with (disk.mount / "open").open("wb"), pytest.raises(LabError, match=rf"\({os.getpid()}\)"):
         disk.restore(cut)
@@ -160,9 +160,9 @@ def test_nothing_is_left_behind_also_after_a_kill(tmp_path: Path) -> None:
     assert not [path for path in block.loop_devices().values() if path.is_relative_to(tmp_path)]
 
 
-def left_at(directory: Path) -> list[block.Mount]:
+def left_at(directory: Path) -> list[Mount]:
     """What is mounted under `directory`."""
-    return [mount for mount in block.mounts() if mount.target.is_relative_to(directory)]
+    return [mount for mount in mounts() if mount.target.is_relative_to(directory)]
 
 
 @needs_disks
@@ -196,17 +196,17 @@ def test_mountinfo_is_read_with_its_escapes() -> None:
         "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n"
         "42 27 7:0 / /a\\040b\\134c rw - xfs /dev/loop0 rw,discard\n"
     )
-    assert block.parse_mountinfo(text) == [
-        block.Mount("98:0", "/mnt1", Path("/mnt2"), "rw,noatime", "ext3", "/dev/root"),
-        block.Mount("7:0", "/", Path("/a b\\c"), "rw", "xfs", "/dev/loop0"),
+    assert parse_mountinfo(text) == [
+        Mount("98:0", "/mnt1", Path("/mnt2"), "rw,noatime", "ext3", "/dev/root"),
+        Mount("7:0", "/", Path("/a b\\c"), "rw", "xfs", "/dev/loop0"),
     ]
 
 
 def test_only_its_own_mounts_are_released_and_the_newest_first() -> None:
     """By target or by backing file; a neighbour whose path only starts alike is left alone."""
-    pool = block.Mount("7:0", "/", Path("/state/pool"), "rw", "xfs", "/dev/loop0")
-    volume = block.Mount("7:1", "/", Path("/elsewhere/volume"), "rw", "xfs", "/dev/loop1")
-    other = block.Mount("7:2", "/", Path("/state-of-another/pool"), "rw", "xfs", "/dev/loop2")
+    pool = Mount("7:0", "/", Path("/state/pool"), "rw", "xfs", "/dev/loop0")
+    volume = Mount("7:1", "/", Path("/elsewhere/volume"), "rw", "xfs", "/dev/loop1")
+    other = Mount("7:2", "/", Path("/state-of-another/pool"), "rw", "xfs", "/dev/loop2")
     loops = {
         "7:0": Path("/state/pool.img"),
         "7:1": Path("/state/pool/v.img"),
