@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from moln_node.store import database, ingest, inline
-from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
+from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk, sync_directory
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.clock import Clock
 from moln_node.store.collector import Collector
@@ -199,6 +199,7 @@ class Store:
 def _lock(data: Path) -> int:
     """Make the directory, and keep other processes out."""
     data.mkdir(parents=True, exist_ok=True)
+    sync_directory(data.parent)
     lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,84 @@
+"""A real process that writes to a store until it is killed, and tells each step on its standard output.
+
+    python crash_writer.py DIR SEED
+
+A line `I <key> <state>` before each write, `A <key>` once it is acknowledged; a state is `-` (absent) or
+`<seed>:<size>`, from which `content` makes the bytes. Each worker has its own keys, so a key has one write under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.node.store.harness import BUCKET, CLASSES, OWNER, cloud_map, etag, put, put_part
+
+from moln_node.cluster.local import LocalObjects
+from moln_node.store.errors import BucketExistsError
+from moln_node.store.model import Bucket, Sealed
+
+WORKERS = 8
+KEYS_EACH = 6
+SIZES = (0, 1, 700, 5_000, 65_536, 65_537, 300_000, 1_500_000)
+
+
+def content(seed: int, size: int) -> bytes:
+    """The bytes of a state: noise, then something that compresses."""
+    noise = random.Random(seed).randbytes(size * 2 // 3)
+    return noise + bytes([seed % 251]) * (size - len(noise))
+
+
+def tell(line: str) -> None:
+    """One line in one write: the reader gets it whole or not at all."""
+    os.write(sys.stdout.fileno(), line.encode() + b"\n")
+
+
+async def write_once(objects: LocalObjects, key: str, chance: random.Random) -> None:
+    """One write of any kind, told before and after."""
+    kind = chance.choices(("put", "delete", "multipart"), (8, 2, 1))[0]
+    if kind == "delete":
+        tell(f"I {key} -")
+        await objects.delete(BUCKET, key)
+    else:
+        seed, size = chance.randrange(20), chance.choice(SIZES)
+        storage_class = chance.choice(CLASSES).name
+        tell(f"I {key} {seed}:{size}")
+        if kind == "put":
+            await put(objects, key, content(seed, size), storage_class=storage_class)
+        else:
+            await put_multipart(objects, key, content(seed, size), storage_class)
+    tell(f"A {key}")
+
+
+async def put_multipart(objects: LocalObjects, key: str, data: bytes, storage_class: str) -> None:
+    """The data in two parts."""
+    upload = await objects.create_upload(BUCKET, key, OWNER, storage_class=storage_class)
+    half = len(data) // 2
+    parts = [
+        await put_part(objects, key, upload.id, number, piece)
+        for number, piece in enumerate((data[:half], data[half:]), start=1)
+    ]
+    await objects.complete_upload(BUCKET, key, upload.id, parts, Sealed(etag(data)))
+
+
+async def main(directory: Path, seed: int) -> None:
+    """Write with all workers, for ever."""
+    objects = await LocalObjects.start(directory, cloud_map(), "n")
+    with suppress(BucketExistsError):
+        await objects.create_bucket(Bucket(BUCKET, "owner", 1))
+    tell("READY")
+
+    async def worker(number: int) -> None:
+        chance = random.Random(f"{seed}/{number}")
+        while True:
+            await write_once(objects, f"{number}/{chance.randrange(KEYS_EACH)}", chance)
+
+    await asyncio.gather(*(worker(number) for number in range(WORKERS)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
