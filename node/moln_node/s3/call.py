@@ -15,7 +15,7 @@ from moln_node.s3.auth.payload import Chunked, Source, plain
 from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from xml.etree.ElementTree import Element
 
     from aiohttp import web
@@ -162,8 +162,10 @@ class Call:
         text = self.headers.get("x-amz-trailer", "")
         return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
-    def body(self) -> AsyncIterator[bytes]:
-        """The payload, unframed, in blocks of up to 512 KiB; to be taken once.
+    def body(self, take: Callable[[bytes], None] | None = None) -> AsyncIterator[bytes]:
+        """The payload, unframed, in blocks of about 1 MiB; to be taken once.
+
+        `take` gets every block too, in order, perhaps in a thread: all of them when the iterator has ended.
 
         S3Error, at the latest after the last block, if it isn't what was signed and declared: nothing may become
         visible before the iterator has ended.
@@ -178,7 +180,7 @@ class Call:
                     "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING form that is supported "
                     f"({', '.join(_STREAMING)}), or a valid sha256 value.",
                 )
-            return plain(source, self.size, signed.lower() if signed else None)
+            return plain(source, self.size, signed.lower() if signed else None, take)
         size = self.size
         if size is None:
             raise S3Error("MissingContentLength", "You must provide the x-amz-decoded-content-length header.")
@@ -186,7 +188,7 @@ class Call:
         signing = self.authentication.chunks if signs else None
         if signs and signing is None:
             raise S3Error("AccessDenied", "A body of signed chunks needs a signed request.")
-        self._chunked = Chunked(source, size, signing, self.announced_trailers if trails else None)
+        self._chunked = Chunked(source, size, signing, self.announced_trailers if trails else None, take)
         return self._chunked.stream()
 
     async def read(self, limit: int | None = None) -> bytes:

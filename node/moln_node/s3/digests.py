@@ -1,21 +1,18 @@
 """The digests of a body, taken while it streams from the client to the store.
 
-`writing`, `multipart` and `copy` put a `BodyDigest` between the two. Small blocks are hashed where they are; for large
-ones a thread hashes while the store takes the block and the next one is read (hashlib lets the interpreter go on).
+`writing` gives its `take` to the payload's stream, `multipart` and `copy` put it between a source and the store.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from moln_node.s3 import checksums
 from moln_node.s3.errors import S3Error
+from moln_node.s3.offload import Offload
 from moln_node.store.model import Checksum
 
 if TYPE_CHECKING:
@@ -23,9 +20,7 @@ if TYPE_CHECKING:
 
     from moln_node.s3.checksums import Algorithm, Hasher
 
-_THREAD_BYTES: Final = 64 * 1024
 _MD5_BYTES: Final = 16
-_THREADS: Final = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="digest")
 
 
 def content_md5(value: str | None) -> bytes | None:
@@ -42,32 +37,25 @@ def content_md5(value: str | None) -> bytes | None:
 
 
 class BodyDigest:
-    """MD5 and one additional checksum of a body that passes through `passing`; read them when it has passed."""
+    """MD5 and one additional checksum of a body that goes by block by block; read them when it has passed."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._extra: Hasher = algorithm.new()
 
-    async def passing(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the blocks as they are, and take them into the digests in their order."""
-        loop = asyncio.get_running_loop()
-        hashing: asyncio.Future[None] | None = None
-        async for block in blocks:
-            if hashing is not None:
-                await hashing
-                hashing = None
-            if len(block) >= _THREAD_BYTES:
-                hashing = loop.run_in_executor(_THREADS, self._take, block)
-            else:
-                self._take(block)
-            yield block
-        if hashing is not None:
-            await hashing
-
-    def _take(self, block: bytes) -> None:
+    def take(self, block: bytes) -> None:
+        """Take the next block; may run in a thread, one block after the other."""
         self._md5.update(block)
         self._extra.update(block)
+
+    async def passing(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the blocks of a copy as they are, and take them in their order."""
+        offload = Offload()
+        async for block in blocks:
+            await offload.do(self.take, block)
+            yield block
+        await offload.settle()
 
     @property
     def md5(self) -> bytes:

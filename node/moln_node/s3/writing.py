@@ -42,7 +42,7 @@ class Incoming:
 
     def body(self) -> AsyncIterator[bytes]:
         """The bytes; to be taken once."""
-        return self.digest.passing(self.call.body())
+        return self.call.body(self.digest.take)
 
     async def seal(self) -> Sealed:
         """The digests, when the last byte has passed; BadDigest if a promise is broken."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from functools import partial
 from typing import TYPE_CHECKING
 
 from moln_node.s3.auth import sigv4
 from moln_node.s3.errors import S3Error
+from moln_node.s3.offload import Offload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 
     from moln_node.s3.auth.authenticate import ChunkSigning
 
-BLOCK = 512 * 1024
-_THREAD_FROM = 64 * 1024  # hashing less than this costs less than handing it to a thread
+BLOCK = 1024 * 1024
 _MAX_LINE = 8192
 _CRLF = b"\r\n"
 _MAX_TRAILERS = 16 * 1024
@@ -107,22 +108,25 @@ class Source:
         return self._take(len(self._held))
 
 
-async def _update(digest: hashlib._Hash, block: bytes) -> None:
-    if len(block) < _THREAD_FROM:
-        digest.update(block)
-    else:
-        await asyncio.to_thread(digest.update, block)
-
-
-async def plain(source: Source, size: int | None, sha256: str | None) -> AsyncIterator[bytes]:
-    """A body without framing: `size` bytes, with this SHA-256 where one was signed."""
+async def plain(
+    source: Source, size: int | None, sha256: str | None, take: Callable[[bytes], None] | None = None
+) -> AsyncIterator[bytes]:
+    """A body without framing: `size` bytes, with this SHA-256 where one was signed. `take` gets every block too."""
     digest = hashlib.sha256() if sha256 is not None else None
+    works = [work for work in (digest.update if digest else None, take) if work is not None]
+
+    def work_on(block: bytes) -> None:
+        for work in works:
+            work(block)
+
+    offload = Offload()
     length = 0
     while block := await source.block(BLOCK):
         length += len(block)
-        if digest is not None:
-            await _update(digest, block)
+        if works:
+            await offload.do(work_on, block)
         yield block
+    await offload.settle()
     if size is not None and length != size:
         raise S3Error("IncompleteBody", f"The body has {length} bytes; Content-Length declared {size}.")
     if digest is not None and not sigv4.equal(digest.hexdigest(), sha256 or ""):
@@ -137,30 +141,56 @@ class Chunked:
     """A body in aws-chunked framing: chunks signed one after the other or not at all, perhaps with trailers."""
 
     def __init__(
-        self, source: Source, size: int, signing: ChunkSigning | None, announced: frozenset[str] | None
+        self,
+        source: Source,
+        size: int,
+        signing: ChunkSigning | None,
+        announced: frozenset[str] | None,
+        take: Callable[[bytes], None] | None = None,
     ) -> None:
         self._source = source
         self._size = size
         self._signing = signing
         self._previous = signing.seed if signing else ""
         self._announced = announced
+        self._take = take
+        self._digest = hashlib.sha256()  # of the chunk that is being read
         self.trailers: dict[str, str] = {}
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The decoded bytes in blocks of about `BLOCK`; `trailers` is filled when it has ended."""
-        held: list[bytes] = []
+        offload = Offload()
+        pieces: list[tuple[bytes, str | None]] = []
         size = 0
-        async for block in self._decoded():
-            held.append(block)
-            size += len(block)
+        async for piece in self._decoded():
+            pieces.append(piece)
+            size += len(piece[0])
             if size >= BLOCK:
-                yield b"".join(held)
-                held, size = [], 0
-        if held:
-            yield b"".join(held)
+                block = _joined(pieces)
+                await offload.do(partial(self._check, pieces), block)
+                yield block
+                pieces, size = [], 0
+        if pieces:
+            block = _joined(pieces)
+            await offload.do(partial(self._check, pieces), block)
+            if block:
+                yield block
+        await offload.settle()
+        await self._finish()
 
-    async def _decoded(self) -> AsyncIterator[bytes]:
-        """The bytes of chunk after chunk, each chunk checked at its end, everything checked at the end of the body."""
+    def _check(self, pieces: list[tuple[bytes, str | None]], block: bytes) -> None:
+        """Digest a block, and hold each chunk that ends in it against its signature. Perhaps in a thread."""
+        if self._signing is not None:
+            for piece, signature in pieces:
+                self._digest.update(piece)
+                if signature is not None:
+                    self._verify(self._digest.hexdigest(), signature)
+                    self._digest = hashlib.sha256()
+        if self._take is not None:
+            self._take(block)
+
+    async def _decoded(self) -> AsyncIterator[tuple[bytes, str | None]]:
+        """The bytes of chunk after chunk in pieces; with the last piece of each, the signature that came with it."""
         length = 0
         size = _MIN_CHUNK
         while size:
@@ -171,15 +201,11 @@ class Chunked:
             length += size
             if length > self._size:
                 raise S3Error("IncompleteBody", f"The chunks exceed the {self._size} bytes that were declared.")
-            digest = hashlib.sha256()
-            async for block in self._chunk(size):
-                if self._signing is not None:
-                    await _update(digest, block)
-                yield block
-            self._verify(digest.hexdigest(), signature)
+            async for piece in self._chunk(size):
+                yield piece, None
+            yield b"", signature
         if length != self._size:
             raise S3Error("IncompleteBody", f"The chunks hold {length} bytes; {self._size} were declared.")
-        await self._finish()
 
     async def _chunk(self, size: int) -> AsyncIterator[bytes]:
         left = size
@@ -251,6 +277,10 @@ class Chunked:
             if error.code == "IncompleteBody" and not self._source.pending:
                 return b""
             raise
+
+
+def _joined(pieces: list[tuple[bytes, str | None]]) -> bytes:
+    return b"".join([piece for piece, _ in pieces])
 
 
 def _chunk_header(line: bytes, *, signed: bool) -> tuple[int, str]:
