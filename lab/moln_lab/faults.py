@@ -5,6 +5,7 @@ that reboots does not undo them. Faults of volumes are in `moln_lab.volumes`.
 """
 
 import sys
+from itertools import permutations
 
 from moln_lab import network
 from moln_lab.errors import LabError
@@ -91,20 +92,17 @@ class Faults:
         Raises:
             LabError: There is no such host.
         """
-        hosts = (self._topology.control, *self._topology.nodes)
-        if a is None or b is None:
-            pairs = [(source, target) for source in hosts for target in hosts if source != target]
-        else:
-            pairs = self._directions(a, b, one_way=False)
         tables = self._nft("list tables")
-        for source, target in pairs:
-            self._stop_delay(source, target, tables)
-        if _named("bridge", _TABLE) not in tables:
+        if a is None or b is None:
+            for source, target in permutations((self._topology.control, *self._topology.nodes), 2):
+                self._stop_delay(source, target, tables)
+            if _named("bridge", _TABLE) in tables:
+                self._nft(f"delete table bridge {_TABLE}")
             return
-        cut = self._nft(f"list set bridge {_TABLE} cut")
-        for source, target in pairs:
-            if (pair := self._pair(source, target)) in cut:
-                self._nft(f"delete element bridge {_TABLE} cut {{ {pair} }}")
+        for source, target in self._directions(a, b, one_way=False):
+            self._stop_delay(source, target, tables)
+            if _named("bridge", _TABLE) in tables:
+                self._mend(source, target)
 
     def heal_everything(self) -> None:
         """Leave no fault: every node runs, every link is whole. What a test calls last."""
@@ -116,6 +114,10 @@ class Faults:
         if first == second:
             raise LabError(f"a network fault is between two hosts, and {a} is one")
         return [(first, second)] if one_way else [(first, second), (second, first)]
+
+    def _mend(self, source: Host, target: Host) -> None:
+        if (pair := self._pair(source, target)) in self._nft(f"list set bridge {_TABLE} cut"):
+            self._nft(f"delete element bridge {_TABLE} cut {{ {pair} }}")
 
     def _pair(self, source: Host, target: Host) -> str:
         return f"{network.hardware_address(source)} . {network.hardware_address(target)}"
