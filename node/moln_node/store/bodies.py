@@ -97,26 +97,19 @@ class BodyDirectory:
         return BodyFile(self.path(body_id), body_id)
 
     def delete(self, body_ids: Iterable[int]) -> None:
-        """Remove files for good; those that are not there are no error."""
-        directories = set()
+        """Remove bodies for good; those that are not there are no error."""
         body_ids = list(body_ids)
-        for body_id in body_ids:
-            path = self.path(body_id)
-            with suppress(FileNotFoundError):
-                path.unlink()
-                directories.add(path.parent)
-        for directory in directories:
-            sync_directory(directory)
+        remove_files(map(self.path, body_ids))
         self.landed(body_ids)
 
-    def walk(self) -> Iterator[tuple[int, int]]:
-        """Every file's body id and length, in no order; what is no body file is passed over."""
+    def walk(self) -> Iterator[tuple[int, Path, int]]:
+        """Every file's body id, path and length, in no order; what has no body's name is passed over."""
         for top in _subdirectories(self._bodies):
             for leaf in _subdirectories(top):
                 with os.scandir(leaf) as entries:
                     for entry in entries:
                         with suppress(ValueError, FileNotFoundError):
-                            yield int(entry.name, 16), entry.stat().st_size
+                            yield int(entry.name, 16), leaf / entry.name, entry.stat().st_size
 
     def _make(self, leaf: Path) -> None:
         """Make a directory and its parent, each synced into its own parent before anything is put in it."""
@@ -128,6 +121,17 @@ class BodyDirectory:
                     directory.mkdir(exist_ok=True)
                     sync_directory(directory.parent)
                     self._known.add(directory)
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files so that a power cut does not bring them back; those that are not there are no error."""
+    directories = set()
+    for path in paths:
+        with suppress(FileNotFoundError):
+            path.unlink()
+            directories.add(path.parent)
+    for directory in directories:
+        sync_directory(directory)
 
 
 def _subdirectories(path: Path) -> list[Path]:

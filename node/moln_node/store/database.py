@@ -70,6 +70,11 @@ def _load_checksums() -> None:
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     """A connection to the index at `path`; each is used by one thread at a time."""
+    with naming_errors():
+        return _connect(path, read_only=read_only)
+
+
+def _connect(path: Path, *, read_only: bool) -> apsw.Connection:
     _load_checksums()
     flags = apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     database = apsw.Connection(str(path), flags=flags, vfs=_VFS, statementcachesize=200)
@@ -127,7 +132,7 @@ def naming_errors() -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise StorageFullError("the volume has no room for the index") from error
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, UnicodeDecodeError) as error:
         raise CorruptError(f"the index is damaged ({error}): it is not served") from error
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:

@@ -7,11 +7,15 @@ flight, and only then whether the index has it, because a body goes from the one
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from moln_node.store.bodies import remove_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import apsw
 
@@ -27,13 +31,17 @@ async def find(store: Store, report: Report, *, dry_run: bool) -> None:
     files = orphans = size = deleted = 0
     while page := await asyncio.to_thread(_next_page, walk):
         files += len(page)
-        settled = {body_id: length for body_id, length in page.items() if not store.bodies.is_in_flight(body_id)}
-        known = await store.look(lambda db, ids=settled: _known(db, ids))  # type: ignore[misc]
-        lost = {body_id: length for body_id, length in settled.items() if body_id not in known}
-        for body_id, length in lost.items():
-            report.found(f"{store.bodies.path(body_id)}: {length} bytes that no record refers to")
+        settled = [found for found in page if not store.bodies.is_in_flight(found[0])]
+        known = await store.look(partial(_known, body_ids=[body_id for body_id, _, _ in settled]))
+        lost = {
+            path: length
+            for body_id, path, length in settled
+            if body_id not in known or path != store.bodies.path(body_id)
+        }
+        for path, length in lost.items():
+            report.found(f"{path}: {length} bytes that no record refers to")
         if lost and not dry_run:
-            await asyncio.to_thread(store.bodies.delete, list(lost))
+            await asyncio.to_thread(remove_files, list(lost))
             deleted += len(lost)
         orphans += len(lost)
         size += sum(lost.values())
@@ -41,11 +49,11 @@ async def find(store: Store, report: Report, *, dry_run: bool) -> None:
     report.set(files=files, orphans=orphans, bytes=size, deleted=deleted)
 
 
-def _next_page(walk: Iterator[tuple[int, int]]) -> dict[int, int]:
-    return dict(islice(walk, _PAGE))
+def _next_page(walk: Iterator[tuple[int, Path, int]]) -> list[tuple[int, Path, int]]:
+    return list(islice(walk, _PAGE))
 
 
-def _known(db: apsw.Connection, body_ids: dict[int, int]) -> set[int]:
+def _known(db: apsw.Connection, body_ids: list[int]) -> set[int]:
     """Those that the index refers to, or has given to the collector."""
     return {
         body_id

@@ -7,28 +7,21 @@ and opens objects. Only one process has a data directory open at a time.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from moln_node.store import database, ingest, inline
-from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk, sync_directory
+from moln_node.store import ingest, inline, opening
+from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
-from moln_node.store.clock import Clock
 from moln_node.store.collector import Collector
-from moln_node.store.errors import DataInUseError
 from moln_node.store.lane import Lane
-from moln_node.store.ledger import Ledger
 from moln_node.store.reading import OpenObject, hold
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
-from moln_node.store.state import State
 from moln_node.store.steps.bodies import find_and_pin
-from moln_node.store.steps.buckets import load
 from moln_node.store.writer import GroupCommit
-from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -36,16 +29,17 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from moln_node.store.ledger import Reservation
+    from moln_node.store.ledger import Ledger, Reservation
     from moln_node.store.model import Sealed
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
+    from moln_node.store.state import State
     from moln_node.store.steps.objects import Target
     from moln_node.store.transaction import BucketRow, Effects, Transaction
 
 T = TypeVar("T")
 
-_READERS: Final = 3
+_READS_AT_ONCE: Final = 8  # queries that one reading thread takes, so that the others have some too
 _THREADS: Final = 16  # for body files
 
 
@@ -73,7 +67,7 @@ class Store:
             DataInUseError: another process has it open.
             UnsupportedFormatError: another release wrote it.
         """
-        lock = await asyncio.to_thread(_lock, data)
+        lock = await asyncio.to_thread(opening.lock, data)
         try:
             return await cls._open(data, node_number, lock)
         except BaseException:
@@ -82,19 +76,14 @@ class Store:
 
     @classmethod
     async def _open(cls, data: Path, node_number: int, lock: int) -> Self:
-        path = data / "index.db"
-        await asyncio.to_thread(database.create, path)
-        connection = database.connect(path)
-        with database.naming_errors():
-            opening = _begin_opening(connection)
-            clock, ledger, state = _load(connection, data, node_number)
-        bodies = await asyncio.to_thread(BodyDirectory, data, opening)
+        index = await asyncio.to_thread(opening.open_index, data, node_number)
+        bodies = await asyncio.to_thread(BodyDirectory, data, index.opening)
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
-        store = cls(lock, threads, bodies, ledger, state, path)
-        garbage = [body_id for (body_id,) in connection.execute("SELECT id FROM garbage")]
-        store._writing = Lane("write", [GroupCommit(connection, clock, state, store._committed)])
-        store._reading = Lane("read", [Reads(database.connect(path, read_only=True)) for _ in range(_READERS)], 8)
-        store._collector = Collector(bodies, threads, state.pins, store.commit, garbage)
+        store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
+        committing = GroupCommit(index.writer, index.clock, index.state, store._committed)
+        store._writing = Lane("write", [committing])
+        store._reading = Lane("read", [Reads(connection) for connection in index.readers], _READS_AT_ONCE)
+        store._collector = Collector(bodies, threads, index.state.pins, store.commit, index.garbage)
         return store
 
     async def close(self) -> None:
@@ -194,38 +183,3 @@ class Store:
         self.bodies.landed(effects.landed)
         self._state.pins.remove(effects.unpinned)
         self._collector.offer(effects.garbage)
-
-
-def _lock(data: Path) -> int:
-    """Make the directory, and keep other processes out."""
-    data.mkdir(parents=True, exist_ok=True)
-    sync_directory(data.parent)
-    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise DataInUseError(f"{data} is in use by another process: stop that one first") from error
-    return lock
-
-
-def _begin_opening(connection: apsw.Connection) -> int:
-    """Count how often the store was opened, so that no body id is ever used twice."""
-    connection.execute("BEGIN IMMEDIATE")
-    row = connection.execute("SELECT value FROM meta WHERE name = 'openings'").fetchone()
-    opening = 1 if row is None else int(row[0]) + 1
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('openings', ?)", (opening,))
-    connection.execute("COMMIT")
-    return opening
-
-
-def _load(connection: apsw.Connection, data: Path, node_number: int) -> tuple[Clock, Ledger, State]:
-    """What the store keeps in memory, as the index has it."""
-    row = connection.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
-    newest = None if row is None else Version.from_bytes(row[0])
-    usage = {
-        (bucket, name): (objects, size, parts)
-        for bucket, name, objects, size, parts in connection.execute("SELECT * FROM usage")
-    }
-    buckets = load(connection)
-    return Clock(node_number, newest), Ledger(data, usage), State(buckets, newest)

@@ -1,0 +1,103 @@
+"""Opening a data directory: one process at a time, the index checked, and what is kept in memory loaded from it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from moln_node.store import database
+from moln_node.store.bodies import sync_directory
+from moln_node.store.clock import Clock
+from moln_node.store.errors import DataInUseError
+from moln_node.store.ledger import Ledger
+from moln_node.store.state import State
+from moln_node.store.steps.buckets import load
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import apsw
+
+INDEX: Final = "index.db"
+_LOCK: Final = "lock"
+_READERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """An index in use. `opening` is how often it was opened, `garbage` the bodies that wait for the collector."""
+
+    writer: apsw.Connection
+    readers: tuple[apsw.Connection, ...]
+    opening: int
+    clock: Clock
+    ledger: Ledger
+    state: State
+    garbage: tuple[int, ...]
+
+
+def lock(data: Path) -> int:
+    """Make the directory, and keep other processes out until the descriptor is closed; DataInUseError."""
+    data.mkdir(parents=True, exist_ok=True)
+    sync_directory(data.parent)
+    descriptor = os.open(data / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataInUseError(f"{data} is in use by another process: stop that one first") from error
+    return descriptor
+
+
+def open_index(data: Path, node_number: int) -> OpenIndex:
+    """Open the index in `data`, made where there is none. Blocking.
+
+    Raises:
+        UnsupportedFormatError, CorruptError: it can't be read; nothing stays open.
+    """
+    path = data / INDEX
+    database.create(path)
+    connections: list[apsw.Connection] = []
+    try:
+        with database.naming_errors():
+            for number in range(1 + _READERS):
+                connections.append(database.connect(path, read_only=number > 0))  # noqa: PERF401 (closed if one fails)
+            return _load(connections, data, node_number)
+    except BaseException:
+        for connection in connections:
+            connection.close()
+        raise
+
+
+def _load(connections: list[apsw.Connection], data: Path, node_number: int) -> OpenIndex:
+    """Count this opening, and read what is kept in memory."""
+    writer, *readers = connections
+    opening = _begin_opening(writer)
+    row = writer.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
+    newest = None if row is None else Version.from_bytes(row[0])
+    usage = {
+        (bucket, name): (objects, size, parts)
+        for bucket, name, objects, size, parts in writer.execute("SELECT * FROM usage")
+    }
+    return OpenIndex(
+        writer,
+        tuple(readers),
+        opening,
+        Clock(node_number, newest),
+        Ledger(data, usage),
+        State(load(writer), newest),
+        tuple(body_id for (body_id,) in writer.execute("SELECT id FROM garbage")),
+    )
+
+
+def _begin_opening(connection: apsw.Connection) -> int:
+    """Count how often the store was opened, so that no body id is ever used twice."""
+    connection.execute("BEGIN IMMEDIATE")
+    row = connection.execute("SELECT value FROM meta WHERE name = 'openings'").fetchone()
+    opening = 1 if row is None else int(row[0]) + 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('openings', ?)", (opening,))
+    connection.execute("COMMIT")
+    return opening

@@ -1,0 +1,233 @@
+"""One flipped bit anywhere on the disk is an error, or makes no difference: never other bytes, never a missing key."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.node.store.harness import BUCKET, LARGE, OWNER, SMALL, Notes, files, get, put, put_part, running, with_bucket
+
+from moln_node.cluster import maintenance
+from moln_node.store.errors import CorruptError, StoreError, UnsupportedFormatError
+from moln_node.store.model import Sealed, Versioning
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moln_node.cluster.local import LocalObjects
+
+Everything = tuple[tuple[object, ...], dict[str, bytes]]
+
+
+async def fill(objects: LocalObjects) -> None:
+    """Objects of every kind: inline, in files, compressed, chunked, in parts, many, with versions."""
+    noise = random.Random(5).randbytes(LARGE)
+    for storage_class in ("STANDARD", "ZSTD", "DEDUP"):
+        await put(objects, f"small/{storage_class}", noise[:SMALL], storage_class=storage_class)
+        await put(
+            objects, f"large/{storage_class}", noise[: LARGE // 2] + bytes(LARGE // 2), storage_class=storage_class
+        )
+    upload = await objects.create_upload(BUCKET, "parts", OWNER)
+    parts = [await put_part(objects, "parts", upload.id, number, noise[:SMALL]) for number in (1, 2)]
+    await objects.complete_upload(BUCKET, "parts", upload.id, parts, Sealed("e-2"))
+    await objects.set_bucket(BUCKET, versioning=Versioning.ENABLED)
+    for number in range(150):
+        await put(objects, f"many/{number % 50}", noise[number : 300 + number])
+
+
+async def everything(objects: LocalObjects) -> Everything:
+    """All that a client can see."""
+    listed = (await objects.list_versions(BUCKET)).records
+    heads = {record.key: await get(objects, record.key) for record in (await objects.list_objects(BUCKET)).records}
+    return (await objects.bucket(BUCKET), *listed), heads
+
+
+def flip(path: Path, position: int, bit: int) -> None:
+    """Flip one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(position)
+        (byte,) = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+async def seen_after_flip(data: Path, whole: Everything) -> bool:
+    """Whether the damage was noticed; fails if anything else than what was written was served."""
+    noticed = False
+    try:
+        async with running(data) as objects:
+            try:
+                assert await everything(objects) == whole
+            except CorruptError:
+                noticed = True
+                for key, content in whole[1].items():
+                    try:
+                        assert await get(objects, key) == content
+                    except CorruptError:
+                        continue
+            notes = Notes()
+            await maintenance.scrub(objects, notes)
+            return noticed or notes.counts["bad"] > 0
+    except (CorruptError, UnsupportedFormatError):
+        return True
+
+
+@pytest.fixture
+async def written(tmp_path: Path) -> tuple[Path, Everything]:
+    """A closed store, and what it holds."""
+    data = tmp_path / "whole"
+    async with with_bucket(data) as objects:
+        await fill(objects)
+        whole = await everything(objects)
+    return data, whole
+
+
+async def test_flips_in_body_files(written: tuple[Path, Everything]) -> None:
+    """In the header, blocks, block index and trailer of each file: always noticed, never served."""
+    data, whole = written
+    chance = random.Random(11)
+    for path in files(data):
+        length = path.stat().st_size
+        positions = {
+            0,
+            8,
+            12,
+            16,
+            24,
+            31,
+            32,
+            length - 1,
+            length - 8,
+            length - 16,
+            length - 24,
+            length - 48,
+            length - 52,
+        }
+        positions |= {chance.randrange(length) for _ in range(5)}
+        for position in sorted(positions):
+            bit = chance.randrange(8)
+            flip(path, position, bit)
+            assert await seen_after_flip(data, whole), f"byte {position} of {length} bit {bit}"
+            flip(path, position, bit)
+    assert not await seen_after_flip(data, whole)
+
+
+async def test_body_files_cut_short_swapped_or_missing(written: tuple[Path, Everything]) -> None:
+    """A file that lost its end, is another's, is empty or is gone: noticed, never served."""
+    data, whole = written
+    first, second = files(data)[:2]
+    original = first.read_bytes()
+    for content in (original[:-1], original[: len(original) // 2], original[:40], b"", second.read_bytes(), None):
+        if content is None:
+            first.unlink()
+        else:
+            first.write_bytes(content)
+        assert await seen_after_flip(data, whole)
+    first.write_bytes(original)
+    assert not await seen_after_flip(data, whole)
+
+
+async def test_flips_in_the_index(tmp_path: Path, written: tuple[Path, Everything]) -> None:
+    """In every byte of its header, and all over its pages: an error or no difference."""
+    data, whole = written
+    chance = random.Random(13)
+    index = data / "index.db"
+    length = index.stat().st_size
+    positions = [*range(0, 100, 3), 20, *(chance.randrange(length) for _ in range(150))]
+    noticed = 0
+    for position in positions:
+        bit = chance.randrange(8)
+        damaged = tmp_path / "damaged"
+        shutil.copytree(data, damaged)
+        flip(damaged / "index.db", position, bit)
+        noticed += await seen_after_flip(damaged, whole)
+        shutil.rmtree(damaged)
+    assert noticed > len(positions) // 2, "flips in pages that hold something must be noticed"
+
+
+async def test_documents_are_checked_below_the_pages(tmp_path: Path) -> None:
+    """A row changed by SQL, its page's checksum right: records, small bodies, layouts and buckets are still refused."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", bytes(SMALL))
+        upload = await objects.create_upload(BUCKET, "parts", OWNER)
+        part = await put_part(objects, "parts", upload.id, 1, bytes(SMALL))
+        await objects.complete_upload(BUCKET, "parts", upload.id, [part], Sealed("e-1"))
+
+        async def spoil(sql: str) -> None:
+            await objects.store.commit(lambda tx: tx.db.execute(sql).fetchall())
+
+        await spoil("UPDATE small SET content = CAST(substr(content, 1, length(content) - 1) || x'ff' AS BLOB)")
+        for key in ("k", "parts"):
+            with pytest.raises(CorruptError):
+                await get(objects, key)
+        await spoil("UPDATE record SET key = CAST('other' AS BLOB) WHERE key = CAST('k' AS BLOB)")
+        for call in (objects.head(BUCKET, "other"), objects.list_objects(BUCKET), objects.list_versions(BUCKET)):
+            with pytest.raises(CorruptError):
+                await call
+        await spoil("UPDATE bucket SET document = CAST(x'00' || substr(document, 2) AS BLOB)")
+        with pytest.raises(CorruptError):
+            await objects.buckets()
+        notes = Notes()
+        await maintenance.scrub(objects, notes, mode="light")
+        assert notes.counts["bad"] >= 1
+
+
+async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> None:
+    """Light notices a missing file, deep a flipped byte, verify one object; each says which object it is."""
+    data, _ = written
+    (first, *_) = files(data)
+    length = first.stat().st_size
+    flip(first, length // 2, 3)
+    async with running(data) as objects:
+        light, deep, sampled = Notes(), Notes(), Notes()
+        await maintenance.scrub(objects, light, mode="light")
+        await maintenance.scrub(objects, deep, mode="deep")
+        await maintenance.scrub(objects, sampled, mode="sampled", sample_percent=100)
+        assert light.counts["bad"] == 0
+        assert (deep.counts["bad"], sampled.counts["bad"]) == (1, 1)
+        assert any("bucket/large/STANDARD is damaged" in finding for finding in deep.findings)
+        assert deep.counts["bytes"] > light.counts["bytes"] == 0
+        verify = Notes()
+        await maintenance.verify(objects, verify, BUCKET, "large/STANDARD")
+        assert verify.counts["bad"] == 1
+        await maintenance.verify(objects, verify, BUCKET, "large/ZSTD")
+        assert verify.counts == {"bytes": LARGE, "bad": 0}
+        first.unlink()
+        await maintenance.scrub(objects, light, mode="light")
+        assert light.counts["bad"] == 1
+        with pytest.raises(StoreError):
+            await maintenance.verify(objects, verify, BUCKET, "no such key")
+
+
+async def test_an_index_of_another_format_is_refused_untouched(tmp_path: Path) -> None:
+    """A newer release's index, or something else by that name: a clear refusal, and not one byte changed."""
+    import apsw
+
+    async with with_bucket(tmp_path):
+        pass
+    database = apsw.Connection(str(tmp_path / "index.db"))
+    database.execute("PRAGMA user_version = 999")
+    database.close()
+    before = (tmp_path / "index.db").read_bytes()
+    with pytest.raises(UnsupportedFormatError, match="999"):
+        async with running(tmp_path):
+            pass
+    assert (tmp_path / "index.db").read_bytes() == before
+
+
+async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None:
+    """A dry run lists them and touches nothing; the real one removes them and no other file."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", bytes(LARGE))
+        (kept,) = files(tmp_path)
+        orphan = kept.with_name("00000fffff000001")
+        shutil.copy(kept, orphan)
+        notes = Notes()
+        await maintenance.orphans(objects, notes)
+        assert notes.counts == {"files": 2, "orphans": 1, "bytes": orphan.stat().st_size, "deleted": 0}
+        assert str(orphan) in notes.findings[0] or orphan.name in notes.findings[0]
+        assert orphan.exists()
+        await maintenance.orphans(objects, notes, dry_run=False)
+        assert files(tmp_path) == [kept]
