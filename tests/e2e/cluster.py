@@ -1,0 +1,224 @@
+"""What the end-to-end stories share: kubectl on the lab, a namespace of their own, an operator that looks after it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from moln_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moln_lab.lab import Lab
+
+Manifest = dict[str, Any]
+
+
+def eventually(says: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """The first answer of `says` that is true; an AssertionError with the last answer after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            answer = says()
+            seen = repr(answer)
+        except (LabError, AssertionError, OSError, BotoCoreError, ClientError) as error:
+            answer, seen = None, str(error)
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}; last seen: {seen}")
+        time.sleep(0.2)
+
+
+@dataclass
+class Namespace:
+    """A namespace on the lab, and what users do in it."""
+
+    lab: Lab
+    name: str
+    image: str
+    kubeconfig: str
+    scratch: Path
+    operators: list[Operator] = field(default_factory=list)
+
+    def kubectl(self, *arguments: str, stdin: bytes | None = None, timeout: float = 60) -> str:
+        """Run kubectl in the namespace; LabError with its words when it refuses."""
+        return self.lab.kubectl("--namespace", self.name, *arguments, stdin=stdin, timeout=timeout)
+
+    def apply(self, *manifests: Manifest, options: tuple[str, ...] = ()) -> str:
+        """`kubectl apply`, as users do."""
+        documents = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        return self.kubectl("apply", *options, "-f", "-", stdin=json.dumps(documents).encode())
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """One object as the API server has it."""
+        return dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
+
+    def list(self, kind: str, selector: str = "") -> list[Manifest]:
+        """Every object of a kind."""
+        return list(json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"])
+
+    def patch(self, kind: str, name: str, patch: Manifest) -> None:
+        """`kubectl patch --type=merge`."""
+        self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps(patch))
+
+    def secret(self, name: str) -> dict[str, str]:
+        """A Secret's values in clear."""
+        data = self.get("secret", name).get("data") or {}
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def condition(self, name: str, kind: str = "Ready", resource: str = "cloud") -> Manifest:
+        """A condition of a Cloud; empty where it is not there yet, or speaks of an older spec."""
+        found = self.get(resource, name)
+        for condition in found.get("status", {}).get("conditions", ()):
+            if condition["type"] == kind and condition["observedGeneration"] == found["metadata"]["generation"]:
+                return dict(condition)
+        return {}
+
+    def wait_ready(self, name: str, seconds: float = 90) -> None:
+        """Wait until the Cloud says that it is ready by its newest spec."""
+        eventually(lambda: self.condition(name).get("status") == "True", f"cloud {name} is Ready", seconds)
+
+    def epoch(self, name: str) -> int:
+        """The epoch that every node of a Cloud has acknowledged."""
+        return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))
+
+    def s3(self, cloud: str, key: dict[str, str] | None = None) -> Any:
+        """boto3 on the cloud's Service, as a program in the cluster uses it."""
+        pair = key or self.secret(f"{cloud}-root")
+        address = self.get("pod", f"{cloud}-0")["status"]["podIP"]
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://{address}:9000",
+            aws_access_key_id=pair["access_key"],
+            aws_secret_access_key=pair["secret_key"],
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 2, "mode": "standard"}, connect_timeout=3, read_timeout=10),
+        )
+
+    def operator(self, *, workers: int = 4) -> Operator:
+        """Start an operator that looks after this namespace alone."""
+        started = Operator.start(self, workers)
+        self.operators.append(started)
+        return started
+
+    def snapshot(self, cloud: str) -> dict[str, Any]:
+        """Every object of a cloud without what differs from one making to the next."""
+        kinds = "statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,storagenodes,pvc"
+        found = json.loads(self.kubectl("get", kinds, "-l", f"moln.dev/cloud={cloud}", "-o", "json"))["items"]
+        return {f"{item['kind']}/{item['metadata']['name']}": _without_chance(item) for item in found}
+
+
+_CHANCE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "annotations"}
+
+
+def _without_chance(item: Manifest) -> Manifest:
+    """An object without ids, times, keys and addresses."""
+    metadata = {name: value for name, value in item["metadata"].items() if name not in _CHANCE}
+    metadata["ownerReferences"] = [{**o, "uid": ""} for o in metadata.get("ownerReferences", ())]
+    kept = {**item, "metadata": metadata}
+    kept.pop("status", None)
+    if item["kind"] in ("Secret", "ConfigMap"):
+        kept["data"] = sorted(item.get("data") or {})
+    if item["kind"] in ("Service", "PersistentVolumeClaim"):
+        chance = ("clusterIP", "clusterIPs", "volumeName")
+        kept["spec"] = {name: value for name, value in item["spec"].items() if name not in chance}
+    return kept
+
+
+@dataclass
+class Operator:
+    """An operator process of this machine."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @classmethod
+    def start(cls, namespace: Namespace, workers: int) -> Self:
+        """Start it, and wait until it has listed everything."""
+        number = len(namespace.operators)
+        log = namespace.scratch / f"operator-{number}.log"
+        command = [sys.executable, "-m", "moln_operator", "run"]
+        flags = {
+            "image": namespace.image,
+            "namespaces": namespace.name,
+            "listen": "127.0.0.1:0",
+            "log-format": "text",
+            "workers": str(workers),
+            "poll-seconds": "5",
+        }
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, *(f"--{name}={value}" for name, value in flags.items())],
+                env={**os.environ, "KUBECONFIG": namespace.kubeconfig},
+                stderr=file,
+                start_new_session=True,
+            )
+        started = cls(process, 0, log)
+        started.port = int(eventually(lambda: _port(log), "the operator says its port", 30))
+        eventually(lambda: started.page("ready")[0] == 200, "the operator is ready", 30)
+        return started
+
+    def page(self, path: str) -> tuple[int, str]:
+        """What the operator answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+                return int(answer.status), answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def writes(self) -> dict[str, float]:
+        """How often it wrote to the Kubernetes API, by kind and verb."""
+        lines = [line for line in self.page("metrics")[1].splitlines() if "api_writes_total{" in line]
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    def looks(self) -> float:
+        """How often it looked at a cloud."""
+        lines = [line for line in self.page("metrics")[1].splitlines() if "reconciles_total{" in line]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        """SIGTERM, as Kubernetes does."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def _port(log: Path) -> str:
+    for line in log.read_text().splitlines():
+        if "health and metrics on port" in line:
+            return line.rpartition(" ")[2]
+    return ""
+
+
+def a_cloud(name: str, **spec: Any) -> Manifest:
+    """A small Cloud."""
+    nodes = {"volume": {"size": "300Mi"}, "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}
+    return {
+        "apiVersion": "moln.dev/v1alpha1",
+        "kind": "Cloud",
+        "metadata": {"name": name},
+        "spec": {"nodes": {**nodes, **spec.pop("nodes", {})}, **spec},
+    }

@@ -1,0 +1,78 @@
+"""The lab with this release's resources and image, and a namespace per test that is gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.cluster import Namespace
+
+from moln_lab.lab import Lab
+from moln_lab.saved import Saved
+from moln_lab.topology import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+LEAST_NODES = 3
+OPERATORS = "app.kubernetes.io/name=moln-operator"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """A running lab of at least three nodes."""
+    settings = Settings.of()
+    saved = Saved.find(settings)
+    lab = Lab(Settings.of(settings.name, max(LEAST_NODES, saved.nodes if saved else 0)))
+    lab.up()
+    return lab
+
+
+@pytest.fixture(scope="session")
+def image(lab: Lab) -> str:
+    """The project's image, as the code is now, on every node."""
+    return lab.images()
+
+
+@pytest.fixture(scope="session")
+def resources(lab: Lab) -> Iterator[Lab]:
+    """The lab with the CRDs of this release, and no operator of a Helm release at work beside the tests' own."""
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path))
+    found = json.loads(lab.kubectl("get", "deployments", "-A", "-l", OPERATORS, "-o", "json"))["items"]
+    stopped = [
+        (item["metadata"]["namespace"], item["metadata"]["name"], item["spec"]["replicas"])
+        for item in found
+        if not any(f.startswith("--namespaces=") and f != "--namespaces=" for f in _flags(item))
+    ]
+    for namespace, name, _ in stopped:
+        lab.kubectl("-n", namespace, "scale", f"deployment/{name}", "--replicas=0")
+        lab.kubectl("-n", namespace, "wait", "--for=delete", "pod", "-l", OPERATORS, "--timeout=60s", timeout=70)
+    yield lab
+    for namespace, name, replicas in stopped:
+        lab.kubectl("-n", namespace, "scale", f"deployment/{name}", f"--replicas={replicas}")
+
+
+def _flags(deployment: dict) -> list[str]:  # type: ignore[type-arg]
+    """The operator's flags in a Deployment."""
+    return list(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or [])
+
+
+@pytest.fixture
+def namespace(resources: Lab, image: str, tmp_path: Path) -> Iterator[Namespace]:
+    """A namespace of the test's own, without an operator."""
+    name = f"moln-e2e-{uuid.uuid4().hex[:8]}"
+    made = Namespace(resources, name, image, str(resources.settings.state / "kubeconfig"), tmp_path)
+    resources.kubectl("create", "namespace", name)
+    try:
+        yield made
+    finally:
+        for operator in made.operators:
+            operator.stop()
+        for cloud in made.list("clouds"):
+            made.patch("cloud", cloud["metadata"]["name"], {"metadata": {"finalizers": None}})
+        resources.kubectl("delete", "namespace", name, "--timeout=120s", timeout=130)
