@@ -74,8 +74,14 @@ class Authority:
             serialization.load_pem_private_key(self.credential.key.read_bytes(), password=None),
         )
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _certificate(_name(user, groups), ca.subject, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        builder = (
+            _certificate(_name(user, groups), ca.subject, key.public_key(), issued_by=ca_key.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage("digital_signature"), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
+            )
         )
         alternatives = [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
         if alternatives:
@@ -114,15 +120,19 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("moln-lab")
         certificate = (
-            _certificate(name, name, key.public_key())
+            _certificate(name, name, key.public_key(), issued_by=key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
             .sign(key, hashes.SHA256())
         )
         write(self.credential.key, _pem(key))
         write(self.credential.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, issued_by: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    """Return what all certificates have; Python 3.13 and others refuse those without the two key identifiers."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -132,7 +142,25 @@ def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePub
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issued_by), critical=False)
     )
+
+
+def _usage(*purposes: str) -> x509.KeyUsage:
+    """Return what a key may be used for, and nothing else."""
+    every = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{purpose: purpose in purposes for purpose in every})
 
 
 def _name(user: str, groups: Sequence[str] = ()) -> x509.Name:

@@ -2,7 +2,10 @@
 
 import io
 import json
+import ssl
 import tarfile
+from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from moln_lab.commands import run, run_logged
 from moln_lab.containerd import PAUSE_IMAGE
 from moln_lab.errors import LabError
 from moln_lab.oci import Image, write_single_file
+from moln_lab.pki import Authority, Credential
 from moln_lab.progress import Progress
 from moln_lab.topology import SERVICES, Settings, Topology
 
@@ -179,6 +183,31 @@ def test_the_dns_service_leads_to_the_control_plane() -> None:
     topology = _topology("lab")
     slices = [item for item in addons.manifests(topology) if item["kind"] == "EndpointSlice"]
     assert [item["endpoints"][0]["addresses"] for item in slices] == [[str(topology.control.address)]]
+
+
+def _strict(side: int, authority: Authority, credential: Credential) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # Python's default from 3.13 on
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.credential.certificate)
+    context.load_cert_chain(credential.certificate, credential.key)
+    return context
+
+
+def test_certificates_pass_the_strictest_verification(tmp_path: Path) -> None:
+    """A client and a server of the lab accept each other, and the client is known by its name and groups."""
+    authority = Authority(tmp_path)
+    serving = authority.issue("server", "server", addresses=[IPv4Address("10.89.0.1")])
+    asking = authority.issue("client", "system:node:node-1", ["system:nodes"])
+    wires = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = _strict(ssl.PROTOCOL_TLS_SERVER, authority, serving).wrap_bio(*wires, server_side=True)
+    client = _strict(ssl.PROTOCOL_TLS_CLIENT, authority, asking).wrap_bio(*wires[::-1], server_hostname="10.89.0.1")
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    known = server.getpeercert()
+    assert known is not None
+    assert known["subject"] == ((("organizationName", "system:nodes"),), (("commonName", "system:node:node-1"),))
 
 
 @pytest.mark.parametrize("words", [["status"], ["images"], ["env"], ["net", "cut", "node-1", "node-2"]])
