@@ -22,9 +22,14 @@ pytestmark = pytest.mark.lab
 _FOREVER = ("sleep", "infinity")
 
 
-@pytest.fixture
-def group() -> Iterator[str]:
-    """A cgroup that is no one else's."""
+@pytest.fixture(params=["version 1", "version 2"])
+def group(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cgroup that is no one else's, in each kind of hierarchy that this machine has."""
+    kind, mounts = {"version 1": "cgroup", "version 2": "cgroup2"}[request.param], Path("/proc/mounts").read_text()
+    found = [Path(line.split()[1]) for line in mounts.splitlines() if line.split()[2] == kind]
+    if not found:
+        pytest.skip(f"no hierarchy of {request.param} on this machine")
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: found)
     name = f"moln-test-{uuid.uuid4().hex[:8]}"
     try:
         yield name
@@ -135,7 +140,8 @@ def test_all_processes_of_a_group_die_at_one_moment(table: ProcessTable, group: 
 _STARTER = """
 import os, signal, sys
 from pathlib import Path
-from moln_lab import processes
+from moln_lab import cgroups, processes
+cgroups.hierarchies = lambda: [Path(place) for place in sys.argv[3:]]
 processes.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 folder, group = Path(sys.argv[1]), sys.argv[2]
 program = processes.Program("host.program", ("touch", f"{folder}/ran"), Path("/proc/self/ns/net"), f"{group}/program")
@@ -145,7 +151,8 @@ processes.ProcessTable(folder).ensure(program)
 
 def test_a_program_whose_starter_dies_too_soon_never_runs(tmp_path: Path, group: str) -> None:
     """The starter is killed when it is about to write the id down: the program has not begun, and does not later."""
-    starter = subprocess.run([sys.executable, "-c", _STARTER, str(tmp_path), group], check=False, timeout=30)
+    places = map(str, cgroups.hierarchies())
+    starter = subprocess.run([sys.executable, "-c", _STARTER, str(tmp_path), group, *places], check=False, timeout=30)
     assert starter.returncode == -signal.SIGKILL
     _wait_for_members(group, 0)
     assert not (tmp_path / "ran").exists()
