@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
@@ -83,4 +84,9 @@ def iso_time(ms: int) -> str:
 
 def http_time(ms: int) -> str:
     """A time as HTTP's headers have it: `Sat, 31 Jan 2026 12:00:00 GMT`."""
-    return formatdate(ms // 1000, usegmt=True)
+    return _http_second(ms // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _http_second(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)

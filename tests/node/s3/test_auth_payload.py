@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,24 +33,28 @@ PUBLISHED = (
 )
 
 
-class Socket:
-    """A stream that gives its pieces one by one, and then ends: what the reader of a connection does."""
+def connection(*pieces: bytes, ends: bool = True) -> StreamReader:
+    """What aiohttp gives for a request's body, which comes in these pieces, one a turn of the loop, and then ends."""
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    reader = StreamReader(protocol, 2**16, loop=loop)
+    left = [piece for piece in pieces if piece]
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = [piece for piece in pieces if piece]
+    def feed() -> None:
+        if left:
+            reader.feed_data(left.pop(0))
+            loop.call_soon(feed)
+        elif ends:
+            reader.feed_eof()
 
-    def is_eof(self) -> bool:
-        """Never known beforehand, as on a socket."""
-        return False
-
-    async def readany(self) -> bytes:
-        """The next piece."""
-        return self._pieces.pop(0) if self._pieces else b""
+    loop.call_soon(feed)
+    return reader
 
 
 def source(*pieces: bytes) -> Source:
     """A source over these pieces."""
-    return Source(Socket(pieces), 5, lambda: None)  # type: ignore[arg-type]
+    return Source(connection(*pieces), 5, lambda: None)
 
 
 async def collect(blocks: AsyncIterator[bytes]) -> bytes:
@@ -188,14 +194,9 @@ async def test_plain_bodies() -> None:
 
 async def test_silent_client_is_given_up() -> None:
     """A client that sends nothing for the idle time gets RequestTimeout."""
-
-    class Silent(Socket):
-        async def readany(self) -> bytes:
-            await asyncio.Event().wait()
-            return b""
-
+    silent = connection(ends=False)
     with pytest.raises(S3Error) as caught:
-        await collect(plain(Source(Silent(()), 0.01, lambda: None), 3, None))  # type: ignore[arg-type]
+        await collect(plain(Source(silent, 0.01, lambda: None), 3, None))
     assert caught.value.code == "RequestTimeout"
 
 

@@ -16,6 +16,7 @@ from moln_node.s3.auth.keyring import ANONYMOUS, Identity, Key, Keyring
 from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:
+    import hmac
     from collections.abc import Mapping
 
     from multidict import CIMultiDictProxy
@@ -33,7 +34,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 class ChunkSigning:
     """What continues from the request's signature into its chunks."""
 
-    signing_key: bytes
+    signing_key: hmac.HMAC
     amz_date: str
     scope: str
     seed: str
@@ -143,16 +144,17 @@ def _read_header(authorization: str) -> _Claim:
 def _header_date(headers: CIMultiDictProxy[str]) -> tuple[datetime, str]:
     """When the request was signed, and that moment in the form that the signature has it."""
     text = headers.get("x-amz-date")
-    if text is None:
+    if text is not None:
+        moment = sigv4.parse_date(text)
+    else:
         text = headers.get("Date", "")
         moment = sigv4.parse_date(text) or _http_date(text)
-    else:
-        moment = sigv4.parse_date(text)
+        text = moment.strftime("%Y%m%dT%H%M%SZ") if moment else ""
     if moment is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header, as in 20260131T120000Z."
         )
-    return moment, moment.strftime("%Y%m%dT%H%M%SZ")
+    return moment, text
 
 
 def _http_date(text: str) -> datetime | None:
@@ -240,7 +242,7 @@ def _check(
     headers: CIMultiDictProxy[str],
     host: str,
     keyring: Keyring,
-) -> bytes:
+) -> hmac.HMAC:
     """Compute the signature again and compare; the signing key when they are the same."""
     _all_signed(claim.signed_headers, headers)
     signing_key = keyring.signing_key(key, claim.scope.date, claim.scope.region, claim.scope.service)

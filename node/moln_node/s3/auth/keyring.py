@@ -45,12 +45,12 @@ class Key:
     expires: int | None = None
 
 
-def derive(secret: str, date: str, region: str, service: str) -> bytes:
-    """SigV4's signing key for a day, region and service."""
+def derive(secret: str, date: str, region: str, service: str) -> hmac.HMAC:
+    """SigV4's signing key for a day, region and service, ready to be copied and fed with what is to be signed."""
     key = ("AWS4" + secret).encode()
     for word in (date, region, service, "aws4_request"):
         key = hmac.digest(key, word.encode("utf-8", "surrogateescape"), hashlib.sha256)
-    return key
+    return hmac.new(key, digestmod=hashlib.sha256)
 
 
 class Keyring:
@@ -59,7 +59,7 @@ class Keyring:
     def __init__(self, credentials: Credentials) -> None:
         self._keys: dict[str, Key] = {}
         self._names: dict[str, str] = {}
-        self._signing: dict[tuple[str, str, str, str], bytes] = {}
+        self._signing: dict[tuple[str, str, str, str], hmac.HMAC] = {}
         self.replace(credentials)
 
     def replace(self, credentials: Credentials) -> None:
@@ -86,7 +86,7 @@ class Keyring:
         """Whether a key of this owner is in force."""
         return owner_id in self._names
 
-    def signing_key(self, key: Key, date: str, region: str, service: str = "s3") -> bytes:
+    def signing_key(self, key: Key, date: str, region: str, service: str = "s3") -> hmac.HMAC:
         """SigV4's signing key, derived once a day and region while it is remembered."""
         slot = (key.identity.access_key, date, region, service)
         signing = self._signing.get(slot)
