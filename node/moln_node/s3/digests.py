@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from moln_node.s3 import checksums
@@ -45,7 +46,7 @@ class BodyDigest:
         self._extra: Hasher = algorithm.new()
 
     def take(self, block: bytes) -> None:
-        """Take the next block; may run in a thread, one block after the other."""
+        """Take the next bytes; may run in a thread, one after the other."""
         self._md5.update(block)
         self._extra.update(block)
 
@@ -53,7 +54,7 @@ class BodyDigest:
         """Yield the blocks of a copy as they are, and take them in their order."""
         offload = Offload()
         async for block in blocks:
-            await offload.do(self.take, block)
+            await offload.do(partial(self.take, block), len(block))
             yield block
         await offload.settle()
 

@@ -1,7 +1,7 @@
-"""Work on the blocks of one body, off the event loop: digests and signatures of chunks.
+"""Work on the bytes of one body, off the event loop: digests, and signatures of chunks.
 
-Used by `auth.payload` for what clients send and by `digests` for what is copied. Large blocks go to a thread, one after
-the other, while the next one is read (hashlib lets the interpreter go on); small ones cost less where they are.
+Used by `auth.payload` for what clients send and by `digests` for what is copied. A lot of bytes at a time goes to a
+thread, while the next ones are read (hashlib lets the interpreter go on); a few cost less where they are.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _THREADS: Final = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_nam
 
 
 class Offload:
-    """The work of one body, in its order: at most one block is being worked on."""
+    """The work of one body, in its order: at most one at a time is under way."""
 
     def __init__(self) -> None:
         self._under_way: asyncio.Future[None] | None = None
 
-    async def do(self, work: Callable[[bytes], None], block: bytes) -> None:
-        """Begin to work on a block, once the one before is done; raises what the work on that one raised."""
+    async def do(self, work: Callable[[], None], size: int) -> None:
+        """Begin a work on `size` bytes, once the one before is done; raises what that one raised."""
         await self.settle()
-        if len(block) < _THREAD_FROM:
-            work(block)
+        if size < _THREAD_FROM:
+            work()
         else:
-            self._under_way = asyncio.get_running_loop().run_in_executor(_THREADS, work, block)
+            self._under_way = asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
     async def settle(self) -> None:
         """Wait for what is under way; raises what it raised."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _KEEP_ALIVE = 75.0  # seconds that a connection may wait for a request, the first and its headers included
+_READ_AHEAD = 512 * 1024  # bytes held for a handler that is busy: below a socket's read, every read stops and starts
 _log = logging.getLogger("moln.s3")
 
 
@@ -57,4 +58,5 @@ class HttpServer(web.Server):
             access_log=None,  # type: ignore[arg-type]  # aiohttp takes None; the front's own log hides signatures
             auto_decompress=False,
             keepalive_timeout=_KEEP_ALIVE,
+            read_bufsize=_READ_AHEAD,
         )

@@ -1,6 +1,6 @@
 """The body of a request as the client meant it: unframed, and checked to be what was signed and declared.
 
-Blocks pass on while they are being checked; a body that turns out wrong raises S3Error at the latest after its last
+Pieces pass on while they are being checked; a body that turns out wrong raises S3Error at the latest after its last
 byte, so whoever writes must make nothing visible before the iterator has ended. Memory is bounded by `BLOCK`, whatever
 the size; reading stops when the consumer does.
 """
@@ -59,14 +59,13 @@ class Source:
     async def _more(self) -> bytes:
         """Whatever has come, at least a byte; nothing at the end."""
         self._invite()
-        if self._reader.is_eof():
-            piece = self._reader.read_nowait()
-        else:
-            try:
-                async with asyncio.timeout(self._idle):
-                    piece = await self._reader.readany()
-            except TimeoutError:
-                raise S3Error("RequestTimeout") from None
+        try:
+            async with asyncio.timeout(self._idle):
+                piece, _ = await self._reader.readchunk()
+                while not piece and not self._reader.at_eof():  # the end of a chunk of HTTP's own
+                    piece, _ = await self._reader.readchunk()
+        except TimeoutError:
+            raise S3Error("RequestTimeout") from None
         self._received += len(piece)
         return piece
 
@@ -101,31 +100,37 @@ class Source:
         self._taken = end + len(mark)
         return found
 
-    async def some(self) -> bytes:
-        """Whatever there is, at least a byte; nothing at the end."""
+    async def some(self, most: int = BLOCK) -> bytes:
+        """Whatever there is, at least a byte and at most so many; nothing at the end."""
         if self._taken == len(self._held):
             self._held, self._taken = await self._more(), 0
-        return self._take(len(self._held))
+        return self._take(most)
 
 
 async def plain(
     source: Source, size: int | None, sha256: str | None, take: Callable[[bytes], None] | None = None
 ) -> AsyncIterator[bytes]:
-    """A body without framing: `size` bytes, with this SHA-256 where one was signed. `take` gets every block too."""
+    """A body without framing: `size` bytes, with this SHA-256 where one was signed. `take` gets every piece too."""
     digest = hashlib.sha256() if sha256 is not None else None
     works = [work for work in (digest.update if digest else None, take) if work is not None]
 
-    def work_on(block: bytes) -> None:
-        for work in works:
-            work(block)
+    def work_on(pieces: list[bytes]) -> None:
+        for piece in pieces:
+            for work in works:
+                work(piece)
 
     offload = Offload()
-    length = 0
-    while block := await source.block(BLOCK):
-        length += len(block)
-        if works:
-            await offload.do(work_on, block)
-        yield block
+    pieces: list[bytes] = []
+    length = held = 0
+    while piece := await source.some():
+        length += len(piece)
+        pieces.append(piece)
+        held += len(piece)
+        if held >= BLOCK:
+            await offload.do(partial(work_on, pieces), held)
+            pieces, held = [], 0
+        yield piece
+    await offload.do(partial(work_on, pieces), held)
     await offload.settle()
     if size is not None and length != size:
         raise S3Error("IncompleteBody", f"The body has {length} bytes; Content-Length declared {size}.")
@@ -158,36 +163,33 @@ class Chunked:
         self.trailers: dict[str, str] = {}
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The decoded bytes in blocks of about `BLOCK`; `trailers` is filled when it has ended."""
+        """The decoded bytes in pieces; `trailers` is filled when it has ended."""
         offload = Offload()
         pieces: list[tuple[bytes, str | None]] = []
-        size = 0
-        async for piece in self._decoded():
-            pieces.append(piece)
-            size += len(piece[0])
-            if size >= BLOCK:
-                block = _joined(pieces)
-                await offload.do(partial(self._check, pieces), block)
-                yield block
-                pieces, size = [], 0
-        if pieces:
-            block = _joined(pieces)
-            await offload.do(partial(self._check, pieces), block)
-            if block:
-                yield block
+        held = 0
+        async for piece, signature in self._decoded():
+            pieces.append((piece, signature))
+            held += len(piece)
+            if held >= BLOCK:
+                await offload.do(partial(self._check, pieces), held)
+                pieces, held = [], 0
+            if piece:
+                yield piece
+        await offload.do(partial(self._check, pieces), held)
         await offload.settle()
         await self._finish()
 
-    def _check(self, pieces: list[tuple[bytes, str | None]], block: bytes) -> None:
-        """Digest a block, and hold each chunk that ends in it against its signature. Perhaps in a thread."""
-        if self._signing is not None:
-            for piece, signature in pieces:
-                self._digest.update(piece)
-                if signature is not None:
-                    self._verify(self._digest.hexdigest(), signature)
-                    self._digest = hashlib.sha256()
-        if self._take is not None:
-            self._take(block)
+    def _check(self, pieces: list[tuple[bytes, str | None]]) -> None:
+        """Digest pieces, and hold each chunk that ends among them against its signature. Perhaps in a thread."""
+        for piece, signature in pieces:
+            if self._take is not None:
+                self._take(piece)
+            if self._signing is None:
+                continue
+            self._digest.update(piece)
+            if signature is not None:
+                self._verify(self._digest.hexdigest(), signature)
+                self._digest = hashlib.sha256()
 
     async def _decoded(self) -> AsyncIterator[tuple[bytes, str | None]]:
         """The bytes of chunk after chunk in pieces; with the last piece of each, the signature that came with it."""
@@ -210,7 +212,7 @@ class Chunked:
     async def _chunk(self, size: int) -> AsyncIterator[bytes]:
         left = size
         while left:
-            block = await self._source.block(min(left, BLOCK))
+            block = await self._source.some(left)
             if not block:
                 raise S3Error("IncompleteBody", "The chunked body ended within a chunk.")
             left -= len(block)
@@ -277,10 +279,6 @@ class Chunked:
             if error.code == "IncompleteBody" and not self._source.pending:
                 return b""
             raise
-
-
-def _joined(pieces: list[tuple[bytes, str | None]]) -> bytes:
-    return b"".join([piece for piece, _ in pieces])
 
 
 def _chunk_header(line: bytes, *, signed: bool) -> tuple[int, str]:
