@@ -5,7 +5,6 @@ Called once a request by `moln_node.s3.app`, and by handlers that touch more tha
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,13 @@ from moln_node.s3.errors import S3Error
 from moln_node.s3.policy.document import Policy, PolicyError, parse_policy
 from moln_node.s3.policy.evaluate import Verdict, evaluate, is_public
 from moln_node.s3.policy.keys import Facts
+from moln_node.s3.roles import permits
 from moln_node.s3.tag_set import parse_header
 from moln_node.store.errors import IsDeleteMarkerError, NoSuchKeyError, NoSuchVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from moln_node.s3.auth.keyring import Identity
     from moln_node.s3.call import Call
     from moln_node.store.model import Bucket, Record
 
@@ -48,15 +47,6 @@ _OBJECT_ACL: Mapping[str, Permission] = {
 _POLICY_ACTIONS = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"})
 
 
-def within_role(identity: Identity, action: str, bucket: str, key: str) -> bool:
-    """Whether the key's own policy lets it do this, whoever owns the bucket."""
-    if identity.role == "read-only" and not action.startswith(("s3:Get", "s3:List")):
-        return False
-    if identity.buckets and bucket and not any(fnmatchcase(bucket, glob) for glob in identity.buckets):
-        return False
-    return not (identity.prefixes and key) or key.startswith(identity.prefixes)
-
-
 @lru_cache(maxsize=1024)
 def _parsed(text: str, bucket: str) -> Policy | None:
     try:
@@ -75,13 +65,17 @@ async def authorise(
     known: Bucket | None = None,
     headers: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
+    listed: str | None = None,
 ) -> Bucket:
     """The bucket, if the caller may do this to it or to its key; S3Error AccessDenied if not.
 
-    `headers` and `tags` stand for those of the request where the caller has them from elsewhere (a form, a document).
+    `headers` and `tags` stand for those of the request where the caller has them from elsewhere (a form, a document);
+    `listed` for the prefix of its query.
     """
     identity = call.identity
-    if not within_role(identity, action, bucket, key):
+    if identity.prefixes and listed is None and call.request.method != "HEAD":
+        listed = call.query.get("prefix", "")
+    if not permits(identity, action, bucket, key, listed):
         raise S3Error("AccessDenied", "The access key does not allow this.")
     found = known if known is not None else await call.objects.bucket(bucket)
     privileged = identity.role == "admin" or (identity.id == found.owner and not identity.anonymous)
@@ -98,7 +92,7 @@ async def authorise(
 async def may_list(call: Call, bucket: Bucket) -> bool:
     """Whether the caller may know which keys there are, and so be told that one is not."""
     try:
-        await authorise(call, "s3:ListBucket", bucket.name, "", known=bucket)
+        await authorise(call, "s3:ListBucket", bucket.name, "", known=bucket, listed=call.key)
     except S3Error:
         return False
     return True

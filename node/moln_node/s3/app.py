@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from moln_node.s3 import cors, routing
-from moln_node.s3.access import authorise, may_list, within_role
+from moln_node.s3.access import authorise, may_list
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call, Expectation
 from moln_node.s3.errors import S3Error, from_store
+from moln_node.s3.roles import permits
 from moln_node.s3.runner import DrainingRunner
 from moln_node.s3.settings import Seen, Settings
 from moln_node.s3.target import parse_target
@@ -43,6 +44,7 @@ class _Exchange:
     common: dict[str, str]  # headers of whatever answer it gets
     expectation: Expectation
     operation: str = "Unknown"
+    access_key: str = "-"
 
     @property
     def path(self) -> str:
@@ -93,7 +95,15 @@ class Front:
             )
         if _access.isEnabledFor(logging.INFO):
             _access.info(
-                "%s %s %r %d %.1f ms", exchange.id, request.method, exchange.path, response.status, seconds * 1000
+                "%s %s %s %s %s %r %d %.1f ms",
+                exchange.id,
+                request.remote,
+                exchange.access_key,
+                exchange.operation,
+                request.method,
+                exchange.path,
+                response.status,
+                seconds * 1000,
             )
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
@@ -108,6 +118,7 @@ class Front:
             authentication = authenticate(request.method, target, request.headers, host, self._keyring, settings)
         else:
             authentication = Authentication(ANONYMOUS, UNSIGNED)
+        exchange.access_key = authentication.identity.access_key or "-"
         call = Call(
             request=request,
             target=target,
@@ -163,7 +174,7 @@ class Front:
             if identity.anonymous:
                 raise S3Error("AccessDenied")
         elif operation.name == "CreateBucket":
-            if identity.anonymous or not within_role(identity, operation.action, call.bucket, ""):
+            if identity.anonymous or not permits(identity, operation.action, call.bucket, ""):
                 raise S3Error("AccessDenied")
         else:
             version = call.query.get("versionId")

@@ -13,6 +13,7 @@ from moln_node.s3.listing import make_token, owner_element, read_token
 from moln_node.s3.names import check_bucket_name
 from moln_node.s3.parameters import page_size
 from moln_node.s3.representation import second
+from moln_node.s3.roles import sees_bucket
 from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Versioning
 
@@ -33,6 +34,7 @@ async def list_buckets(call: Call) -> web.Response:
         bucket
         for bucket in await call.objects.buckets()
         if (call.identity.role == "admin" or bucket.owner == call.identity.id)
+        and sees_bucket(call.identity, bucket.name)
         and bucket.name.startswith(prefix)
         and bucket.name > after
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moln_node.cluster.errors import UnavailableError
 from moln_node.s3 import xml
 from moln_node.store import errors as store
 
@@ -60,6 +61,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidTag": (400, "The tag provided was not a valid tag. It may be too long, or hold characters not allowed."),
     "InvalidTargetBucketForLogging": (400, "The target bucket for logging does not exist or is not yours."),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
+    "InvalidToken": (400, "The provided token is malformed or otherwise invalid: there are no session tokens here."),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedACLError": (400, "The ACL that you provided was not well formed or did not validate."),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),
@@ -174,6 +176,7 @@ _SIMPLE: Mapping[type[store.StoreError], str] = {
     store.StorageFullError: "StorageFull",
     store.CorruptError: "InternalError",
     store.IncompleteBodyError: "IncompleteBody",
+    UnavailableError: "ServiceUnavailable",
 }
 
 

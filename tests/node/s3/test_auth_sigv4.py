@@ -131,6 +131,7 @@ def test_published_presigned_example() -> None:
         ({"Range": "bytes=0-8"}, "SignatureDoesNotMatch"),
         ({"x-amz-acl": "public-read"}, "AccessDenied"),
         ({"x-amz-date": "yesterday"}, "AccessDenied"),
+        ({"x-amz-security-token": "FwoGZXIvYXdz"}, "InvalidToken"),
         ({"x-amz-date": "20130230T000000Z"}, "AccessDenied"),
         ({"x-amz-content-sha256": None}, "InvalidRequest"),
         ({"x-amz-date": None}, "AccessDenied"),

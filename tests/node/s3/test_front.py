@@ -154,6 +154,18 @@ def test_expect_is_answered_only_when_the_body_is_wanted(server: Server, bucket:
     assert b"connection: close" in answer.lower()
 
 
+def test_expect_is_met_where_everybody_may_write(server: Server, s3: Any, bucket: str) -> None:
+    """A client that waits is told to go on once it is known to be allowed, and its body is stored."""
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    head = f"PUT /{bucket}/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection((server.host, server.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"hello")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"hello"
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

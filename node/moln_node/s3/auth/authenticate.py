@@ -109,6 +109,7 @@ def _from_header(
     content_sha256 = headers.get("x-amz-content-sha256")
     if content_sha256 is None:
         raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+    _no_token(headers.get("x-amz-security-token"))
     signing_key = _check(claim, amz_date, content_sha256, key, method, target, headers, host, keyring)
     chunks = None
     if content_sha256.startswith("STREAMING-AWS4"):
@@ -172,6 +173,12 @@ def _find(keyring: Keyring, access_key: str, now: float) -> Key:
     return key
 
 
+def _no_token(token: str | None) -> None:
+    """Refuse session tokens: nobody here hands them out, so the signer means another service."""
+    if token:
+        raise S3Error("InvalidToken")
+
+
 def _from_query(
     method: str,
     target: Target,
@@ -195,6 +202,7 @@ def _from_query(
             ServerTime=xml.iso_time(int(now * 1000)),
         )
     content_sha256 = query.get("X-Amz-Content-Sha256") or headers.get("x-amz-content-sha256") or UNSIGNED
+    _no_token(query.get("X-Amz-Security-Token"))
     signing_key = _check(claim, query["X-Amz-Date"], content_sha256, key, method, target, headers, host, keyring)
     chunks = None
     if content_sha256.startswith("STREAMING-AWS4"):
