@@ -157,10 +157,15 @@ OBJECT: Table = {
 
 # Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
 _BUCKET_UNBUILT = (
-    "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging", "metadataConfiguration",
+    "abac", "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging",
+    "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable",
     "metadataTable", "metrics", "notification", "object-lock", "replication", "requestPayment", "session", "website",
 )  # fmt: skip
-_OBJECT_UNBUILT = ("legal-hold", "renameObject", "restore", "retention", "select", "torrent", "encryption")
+_OBJECT_UNBUILT = (
+    "annotation", "encryption", "legal-hold", "renameObject", "restore", "retention", "select", "torrent",
+)  # fmt: skip
+_CHANGING = frozenset({"PUT", "POST", "DELETE"})
+_PARAMETERS = frozenset({"versionId", "uploadId", "partNumber"})
 
 _BUCKET_NAMES = frozenset(name for _, name in BUCKET if name) | frozenset(_BUCKET_UNBUILT)
 _OBJECT_NAMES = frozenset(name for _, name in OBJECT if name) | frozenset(_OBJECT_UNBUILT)
@@ -188,4 +193,13 @@ def find(method: str, target: Target, headers: CIMultiDictProxy[str]) -> Operati
         if method not in _METHODS:
             raise S3Error("MethodNotAllowed", f"The method {method} is not allowed.")
         raise S3Error("MethodNotAllowed", Method=method, ResourceType=sub.upper() or "SERVICE")
+    if method in _CHANGING and target.query:
+        _refuse_unknown(target, names)
     return operation
+
+
+def _refuse_unknown(target: Target, names: frozenset[str]) -> None:
+    """A bare name that S3 may know and moln does not: a `DELETE ?annotation` must never delete the object itself."""
+    for name, value in target.query.items():
+        if not value and name not in names and name not in _PARAMETERS and not name.lower().startswith("x-"):
+            raise S3Error("NotImplemented", f"The sub-resource {name} is not implemented.")
