@@ -22,7 +22,7 @@ SMALLEST_XFS = 300 << 20
 """Bytes; mkfs.xfs refuses anything smaller."""
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
-_RELEASE_TIMEOUT = 10.0
+_RELEASE_TIMEOUT = 30.0
 _POLL = 0.02
 
 
@@ -123,7 +123,7 @@ def unmount(target: Path) -> None:
     """Unmount `target`, waiting a little for a process that is on its way out.
 
     Raises:
-        LabError: something still uses it after 10 s; the message names the processes.
+        LabError: something still uses it after 30 s; the message names the processes.
     """
 
     def gone() -> bool:

@@ -24,7 +24,7 @@ from moln_lab.processes import ProcessTable
 from moln_lab.progress import wait_for
 from moln_lab.topology import Node, Topology
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 _POLL = 0.02
 _STANDING = frozenset("TtZXx")  # proc_pid_stat(5): stopped, traced, zombie, dead
 

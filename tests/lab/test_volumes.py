@@ -21,7 +21,7 @@ from moln_lab.progress import wait_for
 pytestmark = pytest.mark.lab
 
 SIZE = 320 << 20
-PATIENCE = 60.0
+PATIENCE = 120.0
 IMAGE = "localhost/moln:dev"
 
 
@@ -34,7 +34,7 @@ class Writer:
 
     def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Run kubectl in the namespace."""
-        return self.lab.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+        return self.lab.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, timeout=PATIENCE + 30)
 
     def apply(self, *objects: dict[str, object]) -> None:
         """Create or change objects."""
@@ -51,19 +51,13 @@ class Writer:
         return self.kubectl("exec", "writer", "--", "python3", "-c", program).strip()
 
     def container(self) -> str:
-        """Return the id of the running container."""
-        return self.kubectl("get", "pod", "writer", "-o", "jsonpath={.status.containerStatuses[0].state.running..}") + (
-            self.kubectl("get", "pod", "writer", "-o", "jsonpath={.status.containerStatuses[0].containerID}")
-        )
+        """Return the id of the container that runs and is ready; nothing while there is none."""
+        status = json.loads(self.kubectl("get", "pod", "writer", "-o", "json"))["status"]["containerStatuses"][0]
+        return str(status["containerID"]) if status["ready"] and "running" in status["state"] else ""
 
     def wait_for_restart(self, before: str) -> None:
         """Wait until another container than `before` runs in the pod."""
-
-        def restarted() -> bool:
-            status = json.loads(self.kubectl("get", "pod", "writer", "-o", "json"))["status"]["containerStatuses"][0]
-            return status["ready"] and self.container() != before
-
-        wait_for(restarted, "the container's restart", PATIENCE, poll=0.2)
+        wait_for(lambda: self.container() not in {"", before}, "the container's restart", PATIENCE, poll=0.2)
 
     def volume(self) -> volume_faults.Volume:
         """Return the volume as the lab sees it."""
@@ -223,11 +217,14 @@ def telling(writer: Writer) -> Iterator[IO[str]]:
     """A process in the container that writes a line, syncs it, and tells of it; yields what it tells, from line 100."""
     command = [str(writer.lab.programs / "kubectl"), f"--kubeconfig={writer.lab.topology.kubeconfig}"]
     command += ["--namespace", writer.namespace, "exec", "writer", "--", "python3", "-c", TELL_OF_SYNCED_LINES]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            while int(process.stdout.readline()) < 100:
-                pass
+            told = -1
+            while told < 100:
+                word = process.stdout.readline()
+                assert word, f"it ended after {told}; what kubectl said is above"
+                told = int(word)
             yield process.stdout
         finally:
             process.kill()
