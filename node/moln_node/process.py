@@ -21,6 +21,7 @@ from aiohttp import web
 
 from moln_node import mapfile
 from moln_node.cluster import expiry
+from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalObjects
 from moln_node.cluster.maintenance import keep_house
 from moln_node.documents import read_document
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from moln_node.cluster.objects import Objects
     from moln_node.settings import Address, Settings
 
 _BACKLOG: Final = 1024
@@ -77,6 +79,10 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         objects = await _open(settings, cloud_map)
         stack.push_async_callback(objects.close)
         await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
+        cluster = await _join(settings, objects, cloud_map, secret)
+        if cluster is not None:
+            stack.push_async_callback(cluster.close)
+        served: Objects = objects if cluster is None else cluster.objects
         watch = Watch(settings.data, partial(objects.store.look, _read_something), metrics)
         await watch.probe()
         node = Node(
@@ -88,21 +94,26 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             objects=objects,
             watch=watch,
             use_credentials=keyring.replace,
+            cluster=cluster,
         )
+        if cluster is not None:
+            cluster.members.session.take_map = node.take_map
         board = TaskBoard(runners(objects))
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
-        await stack.enter_async_context(_in_background(expiry.run(objects), stop))
+        if cloud_map.nodes[0].name == settings.name:  # one node of the cloud does it for all
+            await stack.enter_async_context(_in_background(expiry.run(served), stop))
         await stack.enter_async_context(_in_background(keep_house(objects), stop))
 
-        peer_runner = web.AppRunner(
-            make_peer_app(node, board, secret, metrics), access_log=None, shutdown_timeout=_PEER_STOP_SECONDS
-        )
+        peer_app = make_peer_app(node, board, secret, metrics)
+        if cluster is not None:
+            cluster.add_routes(peer_app)
+        peer_runner = web.AppRunner(peer_app, access_log=None, shutdown_timeout=_PEER_STOP_SECONDS)
         peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
         s3_settings = S3Settings(
             domains=settings.domains, stop_seconds=settings.stop_seconds, observe=metrics.observe_request
         )
-        s3_runner = make_s3_runner(objects, keyring, s3_settings)
+        s3_runner = make_s3_runner(served, keyring, s3_settings)
         s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen))
 
         _log.info("serves cloud %s (epoch %d): S3 on %s, peers on %s", cloud_map.cloud, cloud_map.epoch, s3, peer)
@@ -118,6 +129,13 @@ async def _open(settings: Settings, cloud_map: CloudMap) -> LocalObjects:
         return await LocalObjects.start(settings.data, cloud_map, settings.name)
     except (OSError, StoreError) as error:
         raise StartError(f"cannot open the store in {settings.data}: {error}", ExitCode.DATA) from error
+
+
+async def _join(settings: Settings, objects: LocalObjects, cloud_map: CloudMap, secret: CloudSecret) -> Cluster | None:
+    """What makes this node one of many; None where it is alone."""
+    if len(cloud_map.nodes) == 1:
+        return None
+    return await Cluster.start(objects, cloud_map, settings.name, lambda: secret.current)
 
 
 def _read_something(index: apsw.Connection) -> None:

@@ -161,7 +161,8 @@ def make_app(node: Node, board: TaskBoard, secret: CloudSecret, metrics: Metrics
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
         try:
-            async with asyncio.timeout(_SECONDS):
+            # nodes among themselves stream bodies, and keep deadlines of their own
+            async with asyncio.timeout(None if request.path.startswith("/v1/replica/") else _SECONDS):
                 return await handler(request)
         except _BadDocumentError as error:
             return _problem(400, str(error))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalObjects
     from moln_node.peer.watch import Watch
     from moln_spec.cloudmap import CloudMap
@@ -32,7 +33,8 @@ class Node:
 
     Attributes:
         name: the node's name in the map.
-        objects: the data it serves.
+        objects: the data on its own disk.
+        cluster: what makes it one of many; None in a cloud of one node.
         stopping: SIGTERM came: not ready any more.
     """
 
@@ -47,10 +49,12 @@ class Node:
         objects: LocalObjects,
         watch: Watch,
         use_credentials: Callable[[Credentials], None],
+        cluster: Cluster | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.objects = objects
+        self.cluster = cluster
         self.stopping = False
         self._directory = directory
         self._map = cloud_map
@@ -71,6 +75,8 @@ class Node:
             if mapfile.newer(self._map, offered, self.name):
                 await asyncio.to_thread(mapfile.keep, self._directory, offered)
                 await self.objects.adopt(offered)
+                if self.cluster is not None:
+                    self.cluster.adopt(offered)
                 self._map = offered
                 _log.info("obeys the cloud map of epoch %d", offered.epoch)
             return self._map

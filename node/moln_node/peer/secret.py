@@ -39,6 +39,12 @@ class CloudSecret:
             raise StartError(f"the cloud secret in {self._path} is empty")
         self._secrets, self._changed = secrets, changed
 
+    @property
+    def current(self) -> str:
+        """The secret that this node shows to others."""
+        self._read()
+        return self._secrets[0].decode()
+
     def opens(self, authorization: str) -> bool:
         """Whether the Authorization header carries one of the secrets, compared in constant time."""
         try:

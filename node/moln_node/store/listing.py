@@ -30,10 +30,10 @@ def list_objects(
 ) -> Listing:
     """A page of newest versions; see `Objects.list_objects`."""
     wanted = prefix.encode()
-    lower = _start(wanted, delimiter.encode(), after.encode())
+    lower = first_key(wanted, delimiter.encode(), after.encode())
 
     def rows(position: bytes) -> Iterator[tuple[bytes, Record]]:
-        for key, inverse, stored in _newest_of_each(db, bucket_id, position, _end(wanted)):
+        for key, inverse, stored in _newest_of_each(db, bucket_id, position, end_of(wanted)):
             version, document = lookup.decode_record(bucket_id, key, inverse, stored)
             if not document.delete_marker:
                 yield key, documents.record_model(bucket, key.decode(), version, document)
@@ -69,8 +69,8 @@ def list_versions(
     on where it was even after that version is deleted.
     """
     wanted, grouping, marker = prefix.encode(), delimiter.encode(), after_key.encode()
-    lower = _start(wanted, grouping, marker)
-    upper = _end(wanted)
+    lower = first_key(wanted, grouping, marker)
+    upper = end_of(wanted)
     resumed = after_version is not None and after_key.startswith(prefix)
 
     def rows(position: bytes) -> Iterator[tuple[bytes, Record]]:
@@ -116,14 +116,14 @@ def list_uploads(
 ) -> UploadListing:
     """A page of uploads under way; see `Objects.uploads`."""
     wanted, grouping, marker = prefix.encode(), delimiter.encode(), after_key.encode()
-    lower = _start(wanted, grouping, marker)
+    lower = first_key(wanted, grouping, marker)
     if after_upload and after_key.startswith(prefix):
         lower = marker
 
     def rows(position: bytes) -> Iterator[tuple[bytes, tuple[str, str, bytes]]]:
         for key, upload_id, stored in db.execute(
             "SELECT key, id, document FROM upload WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key, id",
-            (bucket_id, position, _end(wanted)),
+            (bucket_id, position, end_of(wanted)),
         ):
             if key != marker or not after_upload or upload_id > after_upload:
                 yield key, (key.decode(), upload_id, stored)
@@ -145,7 +145,7 @@ def list_uploads(
     return UploadListing(tuple(uploads), tuple(prefixes), None, None)
 
 
-def _start(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
+def first_key(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     """The first key that a page may hold: behind `after` or its whole group, not before `prefix`."""
     if not after or after < prefix:
         return prefix
@@ -155,7 +155,7 @@ def _start(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     return after + b"\0"
 
 
-def _end(prefix: bytes) -> bytes:
+def end_of(prefix: bytes) -> bytes:
     """The first key behind all those that begin with `prefix`; behind all keys where it is empty."""
     return _past(prefix) if prefix else b"\xff"
 

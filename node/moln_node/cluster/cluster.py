@@ -1,0 +1,80 @@
+"""One node of a cloud of many, put together: coordinator, owner, and the work in the background.
+
+Made by the process beside `LocalObjects`, whose store it uses. `objects` is what the wire calls; `add_routes` is what
+port 9001 answers to other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from moln_node.cluster.ballots import BallotClock
+from moln_node.cluster.buckets import Buckets
+from moln_node.cluster.cloud import CloudObjects
+from moln_node.cluster.hints import Hints
+from moln_node.cluster.members import Members
+from moln_node.cluster.registers import Registers
+from moln_node.cluster.repair import Repair
+from moln_node.cluster.routes import add_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+    from moln_node.cluster.local import LocalObjects
+    from moln_spec.cloudmap import CloudMap
+
+
+class Cluster:
+    """This node as one of many. Made by `start`, ended by `close`.
+
+    Attributes:
+        objects: the whole cloud's objects.
+        members: who is in the cloud.
+    """
+
+    def __init__(self, local: LocalObjects, members: Members, clock: BallotClock) -> None:
+        self.members = members
+        self.registers = Registers(members, clock)
+        members.registers = self.registers
+        self.repair = Repair(members, self.registers)
+        members.hints = Hints(local.store, self.repair.run)
+        self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
+        self._hinting = asyncio.create_task(members.hints.run(), name="moln-hints")
+
+    @classmethod
+    async def start(
+        cls,
+        local: LocalObjects,
+        cloud_map: CloudMap,
+        me: str,
+        secret: Callable[[], str],
+    ) -> Self:
+        """Become a node of the cloud.
+
+        Args:
+            local: this node's own store.
+            cloud_map: the map that it obeys.
+            me: its name there.
+            secret: gives the cloud secret, as it is now.
+        """
+        number = next(node.number for node in cloud_map.nodes if node.name == me)
+        clock = await BallotClock.start(local.store, number)
+        return cls(local, Members(local, cloud_map, me, secret), clock)
+
+    async def close(self) -> None:
+        """Finish what was begun; the store stays open."""
+        self._hinting.cancel()
+        await asyncio.gather(self._hinting, return_exceptions=True)
+        await self.registers.close()
+        await self.members.session.close()
+
+    def adopt(self, cloud_map: CloudMap) -> None:
+        """Obey a newer map."""
+        self.members.adopt(cloud_map)
+
+    def add_routes(self, app: web.Application) -> None:
+        """Answer other nodes on this application."""
+        add_routes(app, self.members.own, lambda: self.members.owners.epoch)

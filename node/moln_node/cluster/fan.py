@@ -1,0 +1,68 @@
+"""Asking several owners at once: every answer is looked at as it comes, and enough is enough."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from moln_node.cluster.errors import PeerError
+from moln_node.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+
+T = TypeVar("T")
+Failure = PeerError | StoreError | TimeoutError
+
+
+class Fan(Generic[T]):
+    """Calls to several owners under way. Iterate for their outcomes; `leave` or `cancel` those still under way."""
+
+    def __init__(self, calls: Mapping[str, Coroutine[Any, Any, T]]) -> None:
+        self._names = {asyncio.create_task(call): name for name, call in calls.items()}
+        self.waiting = set(self._names)
+
+    async def outcomes(self, deadline: float) -> AsyncIterator[tuple[str, T | Failure]]:
+        """Each owner's name and its answer or failure, as they come, until `deadline` on the loop's clock."""
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            done, self.waiting = await asyncio.wait(
+                self.waiting, timeout=max(0.0, deadline - loop.time()), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                return
+            for task in done:
+                yield self._names[task], outcome(task)
+
+    def cancel(self) -> None:
+        """Give up the calls that have not answered."""
+        for task in self.waiting:
+            task.cancel()
+            task.add_done_callback(_swallow)
+
+    def leave(self, keep: set[asyncio.Task[T]], late: Callable[[str, T | Failure], None]) -> None:
+        """Let the others finish by themselves; `late` is told of each. `keep` holds them meanwhile."""
+        for task in self.waiting:
+            keep.add(task)
+
+            def finished(task: asyncio.Task[T]) -> None:
+                keep.discard(task)
+                if not task.cancelled():
+                    late(self._names[task], outcome(task))
+
+            task.add_done_callback(finished)
+
+
+def outcome(task: asyncio.Task[T]) -> T | Failure:
+    """What a finished call came to; an error that is no owner's answer is a defect, and raised."""
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, PeerError | StoreError | TimeoutError):
+        return error
+    raise error
+
+
+def _swallow(task: asyncio.Task[T]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,206 @@
+"""Speaking to other nodes: one `RemoteReplica` for each, over keep-alive connections to their port 9001.
+
+Every call has a time-out. Bodies stream both ways with the back-pressure of the sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from moln_node.cluster import messages
+from moln_node.cluster.errors import PeerError, StaleEpochError
+from moln_node.cluster.messages import PartsAnswer, Staged, UsageAnswer
+from moln_node.store.errors import StorageFullError
+from moln_node.store.registers import KeyState
+from moln_node.store.scan import Page
+from moln_node.store.steps.replica import Vote
+from moln_spec.cloudmap import CloudMap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from moln_node.cluster.messages import Accept, Ask, Install, PartsAsk, Prepare, Scan, UsageAsk
+    from moln_node.store.registers import Register, Row
+
+    _Request = AbstractAsyncContextManager[aiohttp.ClientResponse]
+
+T = TypeVar("T")
+
+PREFIX: Final = "/v1/replica/"
+EPOCH_HEADER: Final = "Moln-Epoch"
+CONNECT_SECONDS: Final = 1.0
+CALL_SECONDS: Final = 4.0
+IDLE_SECONDS: Final = 10.0
+INSTALL_SECONDS: Final = 600.0
+_SHUN_SECONDS: Final = 0.5
+_CHUNK: Final = 256 * 1024
+
+
+class Session:
+    """What all peers share: connections, the cloud secret, and the epoch that this node obeys.
+
+    Attributes:
+        take_map: awaited with a newer map that a peer obeys; set by whoever keeps the map.
+    """
+
+    def __init__(self, secret: Callable[[], str], epoch: Callable[[], int]) -> None:
+        self._secret = secret
+        self._epoch = epoch
+        connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=60)
+        self.take_map: Callable[[CloudMap], Awaitable[object]]
+        self.http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {"Authorization": f"Bearer {self._secret()}", EPOCH_HEADER: str(self._epoch())}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.close()
+
+
+class RemoteReplica:
+    """Another node, as an owner; see `Replica`."""
+
+    def __init__(self, session: Session, name: str, address: str) -> None:
+        self._session = session
+        self._name = name
+        self._address = address
+        self._base = f"http://{address}{PREFIX}"
+        self._shunned_until = 0.0
+
+    @property
+    def shunned(self) -> bool:
+        """It could not be reached a moment ago."""
+        return time.monotonic() < self._shunned_until
+
+    async def ask(self, message: Ask) -> KeyState:
+        """See `Replica.ask`."""
+        return await self._call("ask", message, KeyState)
+
+    async def prepare(self, message: Prepare) -> Vote:
+        """See `Replica.prepare`."""
+        return await self._call("prepare", message, Vote)
+
+    async def accept(self, message: Accept) -> Vote:
+        """See `Replica.accept`."""
+        seconds = INSTALL_SECONDS if any(write.source for write in message.writes) else CALL_SECONDS
+        return await self._call("accept", message, Vote, seconds)
+
+    async def install(self, message: Install) -> Vote:
+        """See `Replica.install`."""
+        return await self._call("install", message, Vote, INSTALL_SECONDS)
+
+    async def scan(self, message: Scan) -> Page:
+        """See `Replica.scan`."""
+        return await self._call("scan", message, Page)
+
+    async def parts(self, message: PartsAsk) -> PartsAnswer:
+        """See `Replica.parts`."""
+        return await self._call("parts", message, PartsAnswer)
+
+    async def usage(self, message: UsageAsk) -> UsageAnswer:
+        """See `Replica.usage`."""
+        return await self._call("usage", message, UsageAnswer)
+
+    async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
+        """See `Replica.stage`."""
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=None)
+        headers = {**self._session.headers(), "Content-Length": str(size)}
+        query = {"class": storage_class}
+        data = await self._guard(
+            self._read(
+                self._session.http.put(self._base + "stage", params=query, data=body, headers=headers, timeout=timeout)
+            )
+        )
+        return messages.decode(Staged, data)
+
+    async def unstage(self, staged: str) -> None:
+        """See `Replica.unstage`."""
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+        url = f"{self._base}stage/{staged}"
+        await self._guard(self._read(self._session.http.delete(url, headers=self._session.headers(), timeout=timeout)))
+
+    async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """See `Replica.body`."""
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
+        data = msgspec.msgpack.encode((register, row, start, end))
+        try:
+            async with self._session.http.post(
+                self._base + "body", data=data, headers=self._session.headers(), timeout=timeout
+            ) as answer:
+                await self._check(answer)
+                left = end - start
+                async for piece in answer.content.iter_chunked(_CHUNK):
+                    left -= len(piece)
+                    yield piece
+                if left:
+                    raise PeerError(f"{self._name} broke off, {left} bytes before the end")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise PeerError(f"{self._name}: {error or type(error).__name__}") from error
+
+    async def _call(self, method: str, message: msgspec.Struct, kind: type[T], seconds: float = CALL_SECONDS) -> T:
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        data = messages.encode(message)
+        for again in (True, False):
+            try:
+                answer = await self._guard(self._read(self._post(method, data, timeout)))
+                return messages.decode(kind, answer)
+            except StaleEpochError:
+                if not again:
+                    raise
+                await self._session.take_map(await self._newer_map())
+        raise AssertionError  # the second round returns or raises
+
+    def _post(self, method: str, data: bytes, timeout: aiohttp.ClientTimeout) -> _Request:
+        return self._session.http.post(self._base + method, data=data, headers=self._session.headers(), timeout=timeout)
+
+    async def _newer_map(self) -> CloudMap:
+        """The map that the peer obeys."""
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+        url = f"http://{self._address}/v1/map"
+        answer = await self._guard(
+            self._read(self._session.http.get(url, headers=self._session.headers(), timeout=timeout))
+        )
+        return CloudMap.model_validate_json(answer)
+
+    async def _read(self, request: _Request) -> bytes:
+        async with request as answer:
+            await self._check(answer)
+            return await answer.read()
+
+    async def _check(self, answer: aiohttp.ClientResponse) -> None:
+        """Raise what a refusal means."""
+        if answer.status == 200:
+            return
+        text = (await answer.read())[:2000]
+        try:
+            problem = json.loads(text)
+        except ValueError:
+            problem = {}
+        if answer.status == 409 and "epoch" in problem:
+            raise StaleEpochError(int(problem["epoch"]))
+        why = problem.get("error", f"status {answer.status}")
+        if answer.status == 507:
+            raise StorageFullError(f"{self._name}: {why}")
+        raise PeerError(f"{self._name}: {why}", sent=answer.status >= 500 and not problem.get("undone", False))
+
+    async def _guard(self, call: Awaitable[bytes]) -> bytes:
+        """The call's answer; every way of getting none is a PeerError."""
+        try:
+            return await call
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._shunned_until = time.monotonic() + _SHUN_SECONDS
+            raise PeerError(f"{self._name} can't be reached: {error}", sent=False) from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            self._shunned_until = time.monotonic() + _SHUN_SECONDS
+            raise PeerError(f"{self._name}: {error or type(error).__name__}") from error
+        except msgspec.MsgspecError as error:
+            raise PeerError(f"{self._name} answered what this release does not understand: {error}") from error

@@ -1,0 +1,156 @@
+"""An object opened for reading, wherever its bytes are: beside this node if they can be, else at another owner.
+
+Where one copy breaks off, or is found damaged, the next goes on at the byte where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Final, Self
+
+from moln_node.cluster.errors import PeerError, UnavailableError
+from moln_node.store import lookup
+from moln_node.store.errors import CorruptError, StoreError
+from moln_node.store.steps.objects import Target
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from types import TracebackType
+
+    from moln_node.cluster.members import Members
+    from moln_node.cluster.objects import Reading
+    from moln_node.store.model import Record
+    from moln_node.store.registers import Register, Row
+    from moln_node.store.store import Store
+
+_SMALL: Final = 256 * 1024
+_TRIES: Final = 8
+_log = logging.getLogger(__name__)
+
+
+class Located:
+    """A version that was found: its record, and who holds it."""
+
+    __slots__ = ("holders", "record", "register", "row")
+
+    def __init__(self, register: Register, row: Row, record: Record, holders: tuple[str, ...]) -> None:
+        self.register = register
+        self.row = row
+        self.record = record
+        self.holders = holders
+
+
+class CloudReading:
+    """An async context manager, and the `Reading` that it gives. `locate` finds the version; it may be asked again."""
+
+    def __init__(self, members: Members, store: Store, locate: Callable[[], Awaitable[Located]]) -> None:
+        self._members = members
+        self._store = store
+        self._locate = locate
+        self._stack = AsyncExitStack()
+        self._beside: Reading | None = None
+        self._small: bytes | None = None
+        self._found: Located | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            for turn in range(_TRIES):
+                self._found = await self._locate()
+                if await self._hold(self._found) or turn == _TRIES - 1:
+                    return self
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _hold(self, found: Located) -> bool:
+        """Keep the bytes readable: beside this node, or in memory where they are few. False: they were replaced."""
+        if found.record.size == 0:
+            return True
+        if self._members.me in found.holders and await self._hold_beside(found):
+            return True
+        if found.record.size > _SMALL:
+            return True
+        try:
+            self._small = b"".join([piece async for piece in self._from_owners(found, 0, found.record.size)])
+        except StoreError:
+            return False
+        return True
+
+    async def _hold_beside(self, found: Located) -> bool:
+        row = self._store.buckets.get(found.register.bucket)
+        if row is None or row.incarnation != found.register.incarnation:
+            return False
+        shown = lookup.NULL if found.row.document.null else Version.from_bytes(found.row.version).encode()
+        stack = AsyncExitStack()
+        try:
+            target = Target(found.register.bucket, row.id, found.register.key)
+            reading = await stack.enter_async_context(self._store.open_object(target, shown))
+        except StoreError:
+            return False
+        if reading.record.version.to_bytes() != found.row.version:
+            await stack.aclose()
+            return False
+        self._stack.push_async_callback(stack.aclose)
+        self._beside = reading
+        return True
+
+    @property
+    def record(self) -> Record:
+        """What was opened."""
+        return self._opened().record
+
+    def _opened(self) -> Located:
+        if self._found is None:
+            raise RuntimeError("the object is not open: use `async with`")
+        return self._found
+
+    async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """See `Reading.read`."""
+        found = self._opened()
+        end = min(end, found.record.size)
+        if start >= end:
+            return
+        if self._small is not None:
+            yield self._small[start:end]
+            return
+        position = start
+        if self._beside is not None:
+            try:
+                async for piece in self._beside.read(position, end):
+                    position += len(piece)
+                    yield piece
+            except CorruptError as error:
+                _log.warning("%s/%r: %s; another copy is read", found.register.bucket, found.register.key, error)
+            if position >= end:
+                return
+        async for piece in self._from_owners(found, position, end):
+            yield piece
+
+    async def _from_owners(self, found: Located, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from whoever has them, one after the other."""
+        position = start
+        others = [name for name in self._members.owners_of(found.register) if name not in found.holders]
+        reasons: list[str] = []
+        for name in (*found.holders, *others):
+            if name == self._members.me and self._beside is not None:
+                continue
+            try:
+                async with aclosing(
+                    self._members.replica(name).body(found.register, found.row, position, end)
+                ) as pieces:
+                    async for piece in pieces:
+                        position += len(piece)
+                        yield piece
+                if position >= end:
+                    return
+            except (PeerError, StoreError) as error:
+                reasons.append(str(error))
+        raise UnavailableError("no copy of the object can be read to its end now: " + "; ".join(reasons))

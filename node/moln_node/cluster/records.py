@@ -1,0 +1,102 @@
+"""From what a register holds to what S3 calls it, and back. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moln_node.store import documents, lookup
+from moln_node.store.documents import Flag, RecordDocument
+from moln_node.store.errors import IsDeleteMarkerError, NoSuchKeyError, NoSuchVersionError
+from moln_node.store.registers import NULL_SLOT, Row
+from moln_node.store.steps.objects import meet
+from moln_spec.version import InvalidVersionError, Version
+
+if TYPE_CHECKING:
+    from moln_node.cluster.quorum import View
+    from moln_node.store.documents import Parts
+    from moln_node.store.model import Attributes, Precondition, Record, Sealed
+
+
+def slot_of(version_id: str) -> bytes | None:
+    """The slot that a version id names; None where it can name none."""
+    if version_id == lookup.NULL:
+        return NULL_SLOT
+    try:
+        return Version.decode(version_id).to_bytes()
+    except InvalidVersionError:
+        return None
+
+
+def live_row(view: View, version_id: str | None) -> Row:
+    """The object that a read means; see `lookup.live` for what it raises."""
+    if version_id is None:
+        newest = view.newest
+        if newest is None:
+            raise NoSuchKeyError
+        if newest.document.delete_marker:
+            raise NoSuchKeyError(shown_id(newest))
+        return newest
+    slot = slot_of(version_id)
+    row = None if slot is None else view.rows.get(slot)
+    if row is None or not row.live:
+        raise NoSuchVersionError(f"the key has no version {version_id!r}")
+    if row.document.delete_marker:
+        raise IsDeleteMarkerError(shown_id(row), row.document.modified_ms)
+    return row
+
+
+def shown_id(row: Row) -> str:
+    """The version id that S3 shows."""
+    return lookup.shown_id(Version.from_bytes(row.version), row.document)
+
+
+def record(bucket: str, key: str, row: Row, *, parts: Parts = (), latest: bool = True) -> Record:
+    """A row as the wire knows it."""
+    return documents.record_model(
+        bucket, key, Version.from_bytes(row.version), row.document, parts=parts, latest=latest
+    )
+
+
+def object_row(
+    version: bytes,
+    attributes: Attributes,
+    size: int,
+    sealed: Sealed,
+    storage_class: str,
+    *,
+    null: bool,
+    modified_ms: int,
+    upload: str = "",
+) -> Row:
+    """The row of a new object."""
+    document = RecordDocument(
+        flags=Flag.NULL if null else 0,
+        modified_ms=modified_ms,
+        size=size,
+        etag=sealed.etag,
+        storage_class=storage_class,
+        owner=attributes.owner,
+        headers=dict(attributes.headers),
+        metadata=dict(attributes.metadata),
+        tags=dict(attributes.tags),
+        acl=attributes.acl,
+        checksum=documents.checksum_tuple(sealed.checksum),
+        segments=(),
+        upload=upload,
+    )
+    return Row(version, version, document)
+
+
+def marker_row(version: bytes, owner: str, *, null: bool, modified_ms: int) -> Row:
+    """The row of a new delete marker."""
+    flags = Flag.DELETE_MARKER | (Flag.NULL if null else 0)
+    return Row(version, version, RecordDocument(flags, modified_ms, 0, "", "", owner, {}, {}, {}, "", None, ()))
+
+
+def require(view: View, precondition: Precondition) -> None:
+    """The key must be in the state that a write demands; NoSuchKeyError where If-Match finds nothing."""
+    newest = view.newest
+    found = None if newest is None or newest.document.delete_marker else newest.document
+    if found is None and precondition.if_match is not None:
+        raise NoSuchKeyError
+    meet(precondition, found)

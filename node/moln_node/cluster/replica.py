@@ -1,0 +1,363 @@
+"""A node as an owner: answers what coordinators ask, from its own store.
+
+`Replica` is the one interface of owners; a coordinator holds one for each node and does not care which is beside it.
+`LocalReplica` is this node's, called by `routes` for other nodes; `peers.RemoteReplica` speaks to another one's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from xxhash import xxh3_128
+
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import PartsAnswer, PartsAsk, Staged, UsageAnswer
+from moln_node.store import lookup, registers, scan
+from moln_node.store.errors import CorruptError, NoSuchKeyError, NoSuchVersionError
+from moln_node.store.ledger import Bounds
+from moln_node.store.model import Sealed
+from moln_node.store.registers import KeyState, Space
+from moln_node.store.steps import replica as steps
+from moln_node.store.steps.objects import Target
+from moln_node.store.steps.replica import Outcome, Vote, Write
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+
+    import apsw
+
+    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.messages import Accept, Ask, Install, Prepare, Scan, SlotWrite, UsageAsk
+    from moln_node.store.bodies import NewBody
+    from moln_node.store.documents import Parts
+    from moln_node.store.ledger import Reservation
+    from moln_node.store.registers import Register, Row
+    from moln_node.store.scan import Page
+    from moln_node.store.transaction import Transaction
+
+STAGED_SECONDS: Final = 900.0
+_log = logging.getLogger(__name__)
+
+
+class Replica(Protocol):
+    """An owner. Every call may raise PeerError."""
+
+    async def ask(self, message: Ask) -> KeyState:
+        """What the owner knows of a register."""
+        ...
+
+    async def prepare(self, message: Prepare) -> Vote:
+        """Promise."""
+        ...
+
+    async def accept(self, message: Accept) -> Vote:
+        """Accept rows; a DONE survives a power cut."""
+        ...
+
+    async def install(self, message: Install) -> Vote:
+        """Take rows that a majority holds."""
+        ...
+
+    async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
+        """Keep bytes for an accept to come."""
+        ...
+
+    async def unstage(self, staged: str) -> None:
+        """Forget staged bytes that will not be accepted."""
+        ...
+
+    def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a version, checked, from `start` up to `end`."""
+        ...
+
+    async def scan(self, message: Scan) -> Page:
+        """A page of the owner's rows."""
+        ...
+
+    async def parts(self, message: PartsAsk) -> PartsAnswer:
+        """The parts of a version."""
+        ...
+
+    async def usage(self, message: UsageAsk) -> UsageAnswer:
+        """What the owner holds of a bucket."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Staged bytes."""
+
+    bodies: tuple[NewBody, ...]
+    reservation: Reservation
+    expires: float
+
+
+class LocalReplica:
+    """This node's store as an owner.
+
+    Attributes:
+        voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
+        floor: it accepts nothing below this ballot.
+    """
+
+    def __init__(self, local: LocalObjects, peer: Callable[[str], Replica]) -> None:
+        self._local = local
+        self._store = local.store
+        self._peer = peer
+        self._staged: dict[str, _Waiting] = {}
+        self.voting = True
+        self.floor = registers.NEVER
+
+    async def ask(self, message: Ask) -> KeyState:
+        """See `Replica.ask`."""
+        self._require_vote()
+        number = self._number(message.register)
+        if number is None:
+            return KeyState()
+        key = message.register.key.encode()
+        return await self._store.look(lambda db: registers.state(db, number, key, message.slot, message.depth))
+
+    async def prepare(self, message: Prepare) -> Vote:
+        """See `Replica.prepare`."""
+        self._require_vote()
+        return await self._store.commit(
+            lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
+        )
+
+    async def accept(self, message: Accept) -> Vote:
+        """See `Replica.accept`."""
+        self._require_vote()
+        return await asyncio.shield(
+            asyncio.ensure_future(
+                self._carry_out(
+                    message.register,
+                    message.writes,
+                    lambda tx, writes, room: steps.accept(
+                        tx, message.register, message.ballot, writes, self.floor, room
+                    ),
+                )
+            )
+        )
+
+    async def install(self, message: Install) -> Vote:
+        """See `Replica.install`; also while the node does not vote."""
+        return await asyncio.shield(
+            asyncio.ensure_future(
+                self._carry_out(
+                    message.register,
+                    message.writes,
+                    lambda tx, writes, room: steps.install(tx, message.register, writes, room),
+                )
+            )
+        )
+
+    async def _carry_out(
+        self,
+        register: Register,
+        asked: Sequence[SlotWrite],
+        step: Callable[[Transaction, list[Write], list[Reservation]], Vote],
+    ) -> Vote:
+        """Bring the bytes to this disk, do the step, and let go of what it did not take."""
+        writes: list[Write] = []
+        room: list[Reservation] = []
+        fresh: list[NewBody] = []
+        used: list[str] = []
+        try:
+            for write in asked:
+                bodies = await self._bytes_of(register, write, room, fresh, used)
+                layout_id = self._store.bodies.new_id()
+                parts = write.parts or await self._parts_of(register, write)
+                writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
+            held = [self._staged[staged].reservation for staged in used if staged in self._staged]
+            vote = await self._store.commit(lambda tx: step(tx, writes, room + held))
+        except BaseException:
+            self._release(room, fresh)
+            raise
+        if vote.outcome == Outcome.DONE:
+            for staged in used:
+                waiting = self._staged.pop(staged, None)
+                if waiting is not None:
+                    self._release([waiting.reservation], self._untaken(waiting.bodies))
+            self._release(room, self._untaken(fresh))
+        else:
+            self._release(room, fresh)
+        return vote
+
+    def _untaken(self, bodies: Sequence[NewBody]) -> list[NewBody]:
+        """Bodies that the step had no use for: the row was there already."""
+        return [body for body in bodies if body.inline is None and self._store.bodies.is_in_flight(body.id)]
+
+    def _release(self, room: Sequence[Reservation], bodies: Sequence[NewBody]) -> None:
+        for reservation in room:
+            reservation.release()
+        self._store.discard(bodies)
+
+    async def _bytes_of(
+        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody], used: list[str]
+    ) -> tuple[NewBody, ...] | None:
+        """The bodies of a row, safe on this disk or with the row; None where they can't be had."""
+        size = write.row.document.size
+        if not steps.needs_bytes(write.row) or write.upload is not None:
+            return ()
+        if write.inline is not None:
+            room.append(self._reserve(size))
+            bodies, _ = await self._local.take(write.row.document.storage_class, _once(write.inline), size, _no_seal)
+            fresh.extend(body for body in bodies if body.inline is None)
+            return bodies
+        if write.staged:
+            waiting = self._staged.get(write.staged)
+            if waiting is None:
+                return None
+            used.append(write.staged)
+            waiting.expires = time.monotonic() + STAGED_SECONDS
+            return waiting.bodies
+        if write.source and not await self._has(register, write.row):
+            return await self._fetch(register, write, room, fresh)
+        return None
+
+    async def _parts_of(self, register: Register, write: SlotWrite) -> Parts:
+        """What a version was uploaded as, from the owner that its bytes come from."""
+        if not (write.source and write.row.document.upload):
+            return ()
+        return (await self._peer(write.source).parts(PartsAsk(register, write.row.version))).parts or ()
+
+    async def _has(self, register: Register, row: Row) -> bool:
+        """Whether this version is here."""
+        number = self._number(register)
+        if number is None:
+            return False
+        key = register.key.encode()
+        version = Version.from_bytes(row.version)
+        return await self._store.look(lambda db: lookup.at(db, number, key, version)) is not None
+
+    async def _fetch(
+        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
+    ) -> tuple[NewBody, ...]:
+        """The bytes of a version from an owner that has them."""
+        size = write.row.document.size
+        room.append(self._reserve(size))
+        async with aclosing(self._peer(write.source).body(register, write.row, 0, size)) as body:
+            bodies, _ = await self._local.take(write.row.document.storage_class, body, size, _no_seal)
+        fresh.extend(body for body in bodies if body.inline is None)
+        return bodies
+
+    async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
+        """See `Replica.stage`."""
+        reservation = self._reserve(size)
+        digest = xxh3_128()
+
+        async def passing() -> AsyncIterator[bytes]:
+            async for piece in body:
+                digest.update(piece)
+                yield piece
+
+        try:
+            bodies, _ = await self._local.take(storage_class, passing(), size, _no_seal, small=False)
+        except BaseException:
+            reservation.release()
+            raise
+        self._expire()
+        staged = secrets.token_hex(16)
+        self._staged[staged] = _Waiting(bodies, reservation, time.monotonic() + STAGED_SECONDS)
+        return Staged(staged, digest.digest())
+
+    async def unstage(self, staged: str) -> None:
+        """See `Replica.unstage`."""
+        waiting = self._staged.pop(staged, None)
+        if waiting is not None:
+            self._release([waiting.reservation], waiting.bodies)
+
+    def _expire(self) -> None:
+        """Let go of what nobody accepted in time."""
+        now = time.monotonic()
+        for staged in [staged for staged, waiting in self._staged.items() if waiting.expires < now]:
+            waiting = self._staged.pop(staged)
+            self._release([waiting.reservation], waiting.bodies)
+
+    async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """See `Replica.body`."""
+        number = self._number(register)
+        if number is None:
+            raise PeerError(f"bucket {register.bucket!r} is not here", sent=False)
+        target = Target(register.bucket, number, register.key)
+        shown = lookup.NULL if row.document.null else Version.from_bytes(row.version).encode()
+        try:
+            async with self._store.open_object(target, shown) as reading:
+                if reading.record.version.to_bytes() != row.version:
+                    raise PeerError("this version is not here", sent=False)
+                async for block in reading.read(start, end):
+                    yield block
+        except (NoSuchKeyError, NoSuchVersionError) as error:
+            raise PeerError("this version is not here", sent=False) from error
+        except CorruptError as error:
+            _log.error("%s/%r is damaged here: %s", register.bucket, register.key, error)
+            raise PeerError("this copy is damaged", sent=False) from error
+
+    async def scan(self, message: Scan) -> Page:
+        """See `Replica.scan`."""
+        self._require_vote()
+        number = 0 if message.space == Space.BUCKETS else self._of_bucket(message)
+        if number is None:
+            return scan.Page((), None)
+        return await self._store.look(lambda db: scan.scan(db, number, message.query))
+
+    def _of_bucket(self, message: Scan) -> int | None:
+        row = self._store.buckets.get(message.bucket)
+        if row is None or row.incarnation != message.incarnation:
+            return None
+        return registers.number(message.space, row.id)
+
+    async def parts(self, message: PartsAsk) -> PartsAnswer:
+        """See `Replica.parts`."""
+        number = self._number(message.register)
+        if number is None:
+            return PartsAnswer(None)
+        key = message.register.key.encode()
+        version = Version.from_bytes(message.version)
+
+        def query(db: apsw.Connection) -> PartsAnswer:
+            found = lookup.at(db, number, key, version)
+            return PartsAnswer(None if found is None else registers.parts_of(db, found[1]))
+
+        return await self._store.look(query)
+
+    async def usage(self, message: UsageAsk) -> UsageAnswer:
+        """See `Replica.usage`."""
+        row = self._store.buckets.get(message.bucket)
+        if row is None or row.incarnation != message.incarnation:
+            return UsageAnswer(0, 0)
+        held = self._store.ledger.bucket_usage(row.id)
+        return UsageAnswer(held.objects, held.bytes)
+
+    def _require_vote(self) -> None:
+        if not self.voting:
+            raise PeerError("this node refills an empty disk and does not vote yet", sent=False)
+
+    def _number(self, register: Register) -> int | None:
+        """The number of the register's rows in the index; None where its bucket is not here."""
+        if register.space == Space.BUCKETS:
+            return 0
+        row = self._store.buckets.get(register.bucket)
+        if row is None or row.incarnation != register.incarnation:
+            return None
+        return registers.number(register.space, row.id)
+
+    def _reserve(self, size: int) -> Reservation:
+        limits = self._local.limits
+        return self._store.ledger.reserve(0, size, Bounds(None, limits.node_quota_bytes, limits.reserve_percent))
+
+
+async def _no_seal() -> Sealed:
+    """The coordinator has sealed the body, or will."""
+    return Sealed("")
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,110 @@
+"""The owner's side of port 9001: `/v1/replica/...`, answered by this node's `LocalReplica`.
+
+`add_routes` adds them to the peer application, behind its door (the cloud secret). A request of an older epoch is
+refused with ours, so that its sender fetches the newer map. Bodies stream with bounded memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from moln_node.cluster import messages
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import Accept, Ask, Install, PartsAsk, Prepare, Scan, UsageAsk
+from moln_node.cluster.peers import EPOCH_HEADER, PREFIX
+from moln_node.store.errors import QuotaExceededError, StorageFullError, StoreError
+from moln_node.store.registers import Register, Row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
+
+    from moln_node.cluster.replica import LocalReplica
+
+_CHUNK: Final = 256 * 1024
+_BODY_ASK: Final = msgspec.msgpack.Decoder(tuple[Register, Row, int, int])
+
+
+def add_routes(app: web.Application, replica: LocalReplica, epoch: Callable[[], int]) -> None:
+    """Let this application answer other nodes."""
+    calls: list[tuple[str, Handler]] = [
+        ("ask", _answering(Ask, replica.ask)),
+        ("prepare", _answering(Prepare, replica.prepare)),
+        ("accept", _answering(Accept, replica.accept)),
+        ("install", _answering(Install, replica.install)),
+        ("scan", _answering(Scan, replica.scan)),
+        ("parts", _answering(PartsAsk, replica.parts)),
+        ("usage", _answering(UsageAsk, replica.usage)),
+    ]
+
+    async def stage(request: web.Request) -> web.Response:
+        size = request.content_length
+        if size is None:
+            return web.json_response({"error": "a body wants a Content-Length", "undone": True}, status=411)
+        staged = await replica.stage(request.query.get("class", ""), size, request.content.iter_chunked(_CHUNK))
+        return web.Response(body=messages.encode(staged))
+
+    async def unstage(request: web.Request) -> web.Response:
+        await replica.unstage(request.match_info["id"])
+        return web.Response()
+
+    async def body(request: web.Request) -> web.StreamResponse:
+        register, row, start, end = _BODY_ASK.decode(await request.read())
+        return await _send(request, replica.body(register, row, start, end), end - start)
+
+    for name, handler in [*calls, ("body", body)]:
+        app.router.add_post(PREFIX + name, _guarded(handler, epoch))
+    app.router.add_put(PREFIX + "stage", _guarded(stage, epoch))
+    app.router.add_delete(PREFIX + "stage/{id}", _guarded(unstage, epoch))
+
+
+def _answering(kind: type[messages.Message], call: Callable[[messages.Message], Awaitable[msgspec.Struct]]) -> Handler:
+    """One message in, one out."""
+
+    async def handler(request: web.Request) -> web.Response:
+        answer = await call(messages.decode(kind, await request.read()))
+        return web.Response(body=messages.encode(answer))
+
+    return handler
+
+
+def _guarded(handler: Handler, epoch: Callable[[], int]) -> Handler:
+    """Refuse an older epoch, and tell of errors whether what was asked is certainly undone."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if int(request.headers.get(EPOCH_HEADER, "0")) < epoch():
+            return web.json_response({"error": "an older epoch", "epoch": epoch()}, status=409)
+        try:
+            return await handler(request)
+        except PeerError as error:
+            return web.json_response({"error": str(error), "undone": not error.sent}, status=503)
+        except (StorageFullError, QuotaExceededError) as error:
+            return web.json_response({"error": str(error)}, status=507)
+        except StoreError as error:
+            return web.json_response({"error": str(error), "undone": True}, status=503)
+        except msgspec.MsgspecError as error:
+            return web.json_response({"error": str(error), "undone": True}, status=400)
+
+    return answer
+
+
+async def _send(request: web.Request, blocks: AsyncIterator[bytes], length: int) -> web.StreamResponse:
+    """Stream blocks. Until the first is there an error can still be told; later the connection is cut."""
+    first = await anext(blocks, b"")
+    response = web.StreamResponse()
+    response.content_length = length
+    await response.prepare(request)
+    try:
+        await response.write(first)
+        async for block in blocks:
+            await response.write(block)
+        await response.write_eof()
+    except BaseException:
+        if request.transport is not None:
+            request.transport.abort()
+        raise
+    return response

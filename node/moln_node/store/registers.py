@@ -1,0 +1,145 @@
+"""Registers: what the owners of a key agree on, as one of them keeps it. Vocabulary, and queries of the index.
+
+A register is a key of an object, a bucket's name, or a multipart upload or one of its parts. It has *slots*: the null
+version is one, every real version id is one more. A slot holds a *row*: a record, or the tombstone that is left of it,
+with the ballot at which its owners last decided on it. Ballots and versions are the twelve bytes of a `Version`, which
+sort as versions do; `NEVER` is before all of them. The queries are blocking and run on the lanes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from moln_node.store import lookup
+from moln_node.store.documents import Flag, Parts, RecordDocument
+from moln_node.store.ledger import UPLOADS
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import apsw
+
+NEVER: Final = b""
+NULL_SLOT: Final = b""
+
+
+class Space(IntEnum):
+    """What kind of thing a register is about."""
+
+    BUCKETS = 0
+    OBJECTS = 1
+    UPLOADS = 2
+
+
+class Register(msgspec.Struct, array_like=True, frozen=True):
+    """The name of a register. A bucket's own has that bucket's name as key, and neither bucket nor incarnation.
+
+    `incarnation` is the version that made the bucket: a bucket made again shares no register with the one before.
+    """
+
+    space: int
+    key: str
+    bucket: str = ""
+    incarnation: bytes = b""
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a slot holds. The document has no segments, layout or past: these are each node's own."""
+
+    version: bytes
+    ballot: bytes
+    document: RecordDocument
+
+    @property
+    def slot(self) -> bytes:
+        """Which slot of the register it is in."""
+        return NULL_SLOT if self.document.null else self.version
+
+    @property
+    def live(self) -> bool:
+        """It is a record, be it a delete marker."""
+        return not self.document.tombstone
+
+
+class KeyState(msgspec.Struct, array_like=True, frozen=True):
+    """What one owner knows of a register.
+
+    `rows` go from the newest down; `complete` says that there are no others. `ballot` is the newest ballot that the
+    owner promised or accepted, `accepted` the newest that it accepted.
+    """
+
+    ballot: bytes = NEVER
+    accepted: bytes = NEVER
+    rows: tuple[Row, ...] = ()
+    complete: bool = True
+
+
+def wire_row(version: Version, document: RecordDocument) -> Row:
+    """A row as other nodes see it."""
+    raw = version.to_bytes()
+    plain = msgspec.structs.replace(document, segments=(), layout=0, ballot=b"", past=())
+    return Row(raw, document.ballot or raw, plain)
+
+
+def tombstone(version: bytes, ballot: bytes, *, null: bool, now_ms: int) -> Row:
+    """What takes the place of a version that is dropped."""
+    flags = Flag.TOMBSTONE | (Flag.NULL if null else 0)
+    return Row(version, ballot, RecordDocument(flags, now_ms, 0, "", "", "", {}, {}, {}, "", None, ()))
+
+
+def number(space: int, bucket_id: int) -> int:
+    """The bucket number that a register's rows carry in the index."""
+    if space == Space.BUCKETS:
+        return 0
+    return bucket_id if space == Space.OBJECTS else bucket_id + UPLOADS
+
+
+def state(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int) -> KeyState:
+    """What this node knows of a register: the rows down to the `depth`-th live one, or only those of `slot`."""
+    newest = next(lookup.rows(db, bucket_id, key), None)
+    promised = promise(db, bucket_id, key)
+    if newest is None:
+        return KeyState(promised, NEVER)
+    top = wire_row(*newest)
+    ballot = max(promised, top.ballot)
+    if slot is not None:
+        found = _in_slot(db, bucket_id, key, slot)
+        rows = () if found is None else (wire_row(*found),)
+        return KeyState(ballot, top.ballot, rows)
+    cut = list(islice(_down_to(lookup.rows(db, bucket_id, key), depth), 10_000))
+    return KeyState(ballot, top.ballot, tuple(row for row, _ in cut), cut[-1][1] if cut else True)
+
+
+def _down_to(found: Iterator[lookup.Found], depth: int) -> Iterable[tuple[Row, bool]]:
+    """Rows down to the `depth`-th live one, each with whether it is the last there is."""
+    current = next(found, None)
+    live = 0
+    while current is not None and live < depth:
+        row = wire_row(*current)
+        live += row.live
+        current = next(found, None)
+        yield row, current is None
+
+
+def _in_slot(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes) -> lookup.Found | None:
+    if slot == NULL_SLOT:
+        return lookup.null_version(db, bucket_id, key)
+    found = lookup.row_at(db, bucket_id, key, Version.from_bytes(slot))
+    return None if found is None or found[1].null else found
+
+
+def promise(db: apsw.Connection, bucket_id: int, key: bytes) -> bytes:
+    """The ballot below which this node accepts nothing for the register, beyond what its newest row says."""
+    row = db.execute("SELECT ballot FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key)).fetchone()
+    return NEVER if row is None else bytes(row[0])
+
+
+def parts_of(db: apsw.Connection, document: RecordDocument) -> Parts:
+    """The parts of an object that was uploaded in parts."""
+    layout = lookup.layout(db, document.layout) if document.layout else None
+    return () if layout is None else layout.parts

@@ -1,0 +1,294 @@
+"""Steps of an owner of a register: promise, accept, install.
+
+The rules that make many nodes one: a promise or an accept at a ballot that is not newer than what this owner has
+promised or accepted for the register is refused, with what it knows, so that the coordinator can try above it. Only
+`install` is free of them: it brings what a majority of the owners holds already (docs/guarantees.md). Called on the
+writing lane, through `Store.commit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from moln_node.store import lookup, registers
+from moln_node.store.documents import Flag, LayoutDocument, Parts, RecordDocument
+from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
+from moln_node.store.steps import bucket_register
+from moln_node.store.steps.objects import SEGMENTS_IN_RECORD
+from moln_spec.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moln_node.store.bodies import NewBody
+    from moln_node.store.documents import Segment
+    from moln_node.store.ledger import Reservation
+    from moln_node.store.transaction import Transaction
+
+_PAST: Final = 16
+_PAST_MS: Final = 60_000
+_STAMP_BITS: Final = 16
+
+
+class Outcome(StrEnum):
+    """What an owner says to a promise or an accept."""
+
+    DONE = "done"
+    OLD = "old"  # it has promised or accepted a newer ballot
+    NO_BUCKET = "no-bucket"  # it has not heard of the bucket, or knows an older one of that name
+    GONE = "gone"  # the bucket is deleted
+    CLOSING = "closing"  # the bucket is being deleted
+    MISSING = "missing"  # the bytes that the record needs are not here
+
+
+class Vote(msgspec.Struct, array_like=True, frozen=True):
+    """An owner's answer. `held` says that the version that was to be written is or lately was in its slot here."""
+
+    outcome: str
+    state: KeyState = KeyState()
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One slot's new row, and where its bytes are.
+
+    Attributes:
+        row: its ballot is the accept's.
+        bodies: bytes that are safe on this disk, where the row needs any that are not here yet.
+        parts: what the object was uploaded as.
+        upload: the register key of a multipart upload that this record completes, and the prefix of its parts'.
+        taken: the parts that make it up, in order, as register key and version.
+    """
+
+    row: Row
+    bodies: tuple[NewBody, ...] | None = None
+    parts: Parts = ()
+    layout_id: int = 0
+    upload: tuple[str, str] | None = None
+    taken: tuple[tuple[str, bytes], ...] = ()
+
+
+def prepare(tx: Transaction, register: Register, ballot: bytes, slot: bytes | None, depth: int, floor: bytes) -> Vote:
+    """Promise to accept nothing below `ballot`, and tell what was accepted so far."""
+    bucket_id = _place(tx, register)
+    if isinstance(bucket_id, Outcome):
+        return Vote(bucket_id)
+    key = register.key.encode()
+    known = registers.state(tx.db, bucket_id, key, slot, depth)
+    promised = registers.promise(tx.db, bucket_id, key)
+    if ballot < max(known.ballot, floor) or (ballot == known.ballot and promised != ballot):
+        return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)))
+    _keep(tx, bucket_id, key, ballot)
+    return Vote(Outcome.DONE, known)
+
+
+def accept(
+    tx: Transaction,
+    register: Register,
+    ballot: bytes,
+    writes: Sequence[Write],
+    floor: bytes,
+    reservations: Sequence[Reservation] = (),
+) -> Vote:
+    """Make these rows what the register's slots hold, unless a newer ballot was promised or accepted."""
+    bucket_id = _place(tx, register)
+    if isinstance(bucket_id, Outcome):
+        return Vote(bucket_id)
+    key = register.key.encode()
+    known = registers.state(tx.db, bucket_id, key, None, 1)
+    if all(_is_done(tx, bucket_id, key, write.row, ballot) for write in writes):
+        return Vote(Outcome.DONE, known)
+    promised = max(registers.promise(tx.db, bucket_id, key), floor)
+    if ballot < promised or ballot <= known.accepted:
+        held = any(_held(tx, bucket_id, key, write.row) for write in writes)
+        return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
+    if not all(_has_bytes(tx, bucket_id, key, write, register) for write in writes):
+        return Vote(Outcome.MISSING, known)
+    for write in writes:
+        _apply(tx, register, bucket_id, write, ballot)
+    _settle_ballot(tx, bucket_id, key, ballot)
+    tx.effects.reservations.extend(reservations)
+    tx.clock.saw(Version.from_bytes(ballot))
+    return Vote(Outcome.DONE, known)
+
+
+def install(
+    tx: Transaction, register: Register, writes: Sequence[Write], reservations: Sequence[Reservation] = ()
+) -> Vote:
+    """Take rows that a majority of the owners holds, each at its own ballot, where they are newer than what is here."""
+    bucket_id = _place(tx, register)
+    if isinstance(bucket_id, Outcome) and bucket_id is not Outcome.CLOSING:
+        return Vote(bucket_id)
+    if isinstance(bucket_id, Outcome):
+        bucket_id = registers.number(register.space, tx.buckets[register.bucket].id)
+    key = register.key.encode()
+    newer = [write for write in writes if _is_newer(tx, bucket_id, key, write.row)]
+    if not all(_has_bytes(tx, bucket_id, key, write, register) for write in newer):
+        return Vote(Outcome.MISSING)
+    for write in newer:
+        _apply(tx, register, bucket_id, write, write.row.ballot)
+        _settle_ballot(tx, bucket_id, key, write.row.ballot)
+    tx.effects.reservations.extend(reservations)
+    return Vote(Outcome.DONE)
+
+
+def _place(tx: Transaction, register: Register) -> int | Outcome:
+    """The bucket number of the register's rows here, or why there is none."""
+    if register.space == Space.BUCKETS:
+        return 0
+    row = tx.buckets.get(register.bucket)
+    if row is not None and row.incarnation == register.incarnation:
+        return Outcome.CLOSING if row.closing else registers.number(register.space, row.id)
+    if row is not None and row.incarnation > register.incarnation:
+        return Outcome.GONE
+    own = next(lookup.rows(tx.db, 0, register.bucket.encode()), None)
+    if own is not None and own[1].tombstone and own[0].to_bytes() > register.incarnation:
+        return Outcome.GONE
+    return Outcome.NO_BUCKET
+
+
+def _slot_row(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> lookup.Found | None:
+    """What is in the slot that `row` is for."""
+    if not row.document.null:
+        return lookup.row_at(tx.db, bucket_id, key, Version.from_bytes(row.version))
+    newest = next(lookup.rows(tx.db, bucket_id, key), None)
+    return newest if newest is None or newest[1].null else lookup.null_version(tx.db, bucket_id, key)
+
+
+def _ballot(found: lookup.Found) -> bytes:
+    return found[1].ballot or found[0].to_bytes()
+
+
+def _is_done(tx: Transaction, bucket_id: int, key: bytes, row: Row, ballot: bytes) -> bool:
+    found = _slot_row(tx, bucket_id, key, row)
+    return found is not None and _ballot(found) == ballot and found[0].to_bytes() == row.version
+
+
+def _is_newer(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
+    found = _slot_row(tx, bucket_id, key, row)
+    return found is None or row.ballot > _ballot(found)
+
+
+def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
+    """Whether this version is, or may lately have been, in its slot here."""
+    found = _slot_row(tx, bucket_id, key, row)
+    if found is None:
+        return False
+    past = found[1].past
+    forgotten = len(past) == _PAST and row.version < min(past)
+    return forgotten or row.version in past or found[0].to_bytes() == row.version
+
+
+def _keeps_bytes(found: lookup.Found | None, row: Row) -> bool:
+    """The slot holds this very version already: its bytes stay."""
+    return found is not None and not found[1].tombstone and found[0].to_bytes() == row.version
+
+
+def needs_bytes(row: Row) -> bool:
+    """The row is an object that has any."""
+    return row.document.counted and row.document.size > 0
+
+
+def _has_bytes(tx: Transaction, bucket_id: int, key: bytes, write: Write, register: Register) -> bool:
+    if not needs_bytes(write.row) or _keeps_bytes(_slot_row(tx, bucket_id, key, write.row), write.row):
+        return True
+    if write.upload is None:
+        return write.bodies is not None
+    row = tx.buckets[register.bucket]
+    return all(_part(tx, row.id, part_key, version) is not None for part_key, version in write.taken)
+
+
+def _part(tx: Transaction, bucket_id: int, key: str, version: bytes) -> RecordDocument | None:
+    found = lookup.newest(tx.db, registers.number(Space.UPLOADS, bucket_id), key.encode())
+    return None if found is None or found[0].to_bytes() != version else found[1]
+
+
+def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ballot: bytes) -> None:
+    """Put a row in its slot, in place of what was there."""
+    key = register.key.encode()
+    row = write.row
+    version = Version.from_bytes(row.version)
+    found = _slot_row(tx, bucket_id, key, row)
+    own_ballot = b"" if ballot == row.version else ballot
+    document = msgspec.structs.replace(row.document, ballot=own_ballot)
+    if found is not None and _keeps_bytes(found, row) and not document.tombstone:
+        old = found[1]
+        kept = msgspec.structs.replace(document, segments=old.segments, layout=old.layout, past=old.past)
+        tx.replace(bucket_id, key, version, kept)
+    else:
+        past = () if found is None or not document.null else _past(*found, version)
+        segments, parts = _segments(tx, register, write, ballot)
+        if found is not None:
+            tx.remove(bucket_id, key, *found)
+        apart = bool(parts) or len(segments) > SEGMENTS_IN_RECORD
+        if apart:
+            tx.add_layout(write.layout_id, LayoutDocument(segments, parts))
+        whole = msgspec.structs.replace(
+            document, segments=() if apart else segments, layout=write.layout_id if apart else 0, past=past
+        )
+        tx.insert(bucket_id, key, version, whole)
+    if register.space == Space.BUCKETS:
+        bucket_register.carry_out(tx, register.key, row)
+
+
+def _past(replaced: Version, document: RecordDocument, by: Version) -> tuple[bytes, ...]:
+    """The versions that the null slot lately held, newest first."""
+    oldest = max(0, by.milliseconds - _PAST_MS) << _STAMP_BITS
+    past = (replaced.to_bytes(), *document.past)[:_PAST]
+    return tuple(version for version in past if Version.from_bytes(version).stamp >= oldest)
+
+
+def _segments(tx: Transaction, register: Register, write: Write, ballot: bytes) -> tuple[tuple[Segment, ...], Parts]:
+    """Where the bytes of a new row are; those of a completed upload pass to it from the parts, which end here."""
+    if write.upload is None:
+        return tx.adopt(write.bodies or ()), write.parts
+    row = tx.buckets[register.bucket]
+    segments: list[Segment] = []
+    for part_key, version in write.taken:
+        part = _part(tx, row.id, part_key, version)
+        segments += part.segments if part is not None else ()
+    for segment in segments:
+        tx.share(segment)
+    upload_key, prefix = write.upload
+    space = registers.number(Space.UPLOADS, row.id)
+    ended: list[tuple[Any, ...]] = tx.db.execute(
+        "SELECT DISTINCT key FROM record WHERE bucket = ? AND key >= ? AND key < ?",
+        (space, prefix.encode(), prefix.encode() + b"\xff"),
+    ).fetchall()
+    for part_key_bytes in [upload_key.encode(), *(found[0] for found in ended)]:
+        end_register(tx, space, part_key_bytes, ballot)
+    return tuple(segments), write.parts
+
+
+def end_register(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
+    """Leave a tombstone in the null slot of a register, unless something newer is there."""
+    found = next(lookup.rows(tx.db, bucket_id, key), None)
+    if found is not None:
+        if _ballot(found) >= ballot:
+            return
+        tx.remove(bucket_id, key, *found)
+    grave = RecordDocument(
+        Flag.TOMBSTONE | Flag.NULL, Version.from_bytes(ballot).milliseconds, 0, "", "", "", {}, {}, {}, "", None, ()
+    )
+    tx.insert(bucket_id, key, Version.from_bytes(ballot), grave)
+
+
+def _keep(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
+    tx.db.execute("INSERT OR REPLACE INTO promise VALUES (?, ?, ?)", (bucket_id, key, ballot))
+
+
+def _settle_ballot(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
+    """Keep the register's newest ballot: in its newest row where that has it, else as a promise."""
+    newest = next(lookup.rows(tx.db, bucket_id, key), None)
+    top = NEVER if newest is None else _ballot(newest)
+    promised = registers.promise(tx.db, bucket_id, key)
+    if top >= max(ballot, promised):
+        if promised:
+            tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
+    elif ballot > promised:
+        _keep(tx, bucket_id, key, ballot)

@@ -1,0 +1,157 @@
+"""Real nodes of one cloud, as processes on loopback, and what can be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING, Self
+
+from tests.cluster.links import Link
+
+from moln_spec.cloudmap import CloudMap, MapNode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+SECRET = "a secret of many nodes"
+ACCESS_KEY, SECRET_KEY = "tester", "tester-secret-key"
+_START_SECONDS = 30.0
+
+
+class Node:
+    """One node's process and disk."""
+
+    def __init__(self, room: Path, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self.room = room / name
+        self.room.mkdir(parents=True)
+        self.environment = environment
+        self.process: asyncio.subprocess.Process | None = None
+        self.s3: str | None = None
+        self.peer: str | None = None
+
+    async def start(self) -> None:
+        """Start the process, and wait until it serves."""
+        ready = self.room / "ready"
+        ready.unlink(missing_ok=True)
+        flags = {
+            "name": self.name,
+            "data": self.room / "data",
+            "map": self.room / "map.json",
+            "credentials": self.room / "credentials.json",
+            "cloud-secret": self.room / "secret",
+            "listen": "127.0.0.1:0",
+            "peer-listen": "127.0.0.1:0",
+            "ready-file": ready,
+            "log-format": "text",
+        }
+        arguments = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
+        with (self.room / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "moln_node", *arguments, "--until-stdin-closes",
+                stdin=asyncio.subprocess.PIPE, stderr=log, stdout=log, env={**os.environ, **self.environment},
+            )  # fmt: skip
+        async with asyncio.timeout(_START_SECONDS):
+            while not ready.exists():
+                if self.process.returncode is not None:
+                    raise AssertionError(f"{self.name} ended: {self.log()[-2000:]}")
+                await asyncio.sleep(0.02)
+        found = json.loads(ready.read_text())
+        self.s3, self.peer = found["s3"], found["peer"]
+
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.room / "log").read_text(errors="replace")
+
+    async def kill(self) -> None:
+        """Kill -9."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            await self.process.wait()
+        self.s3 = self.peer = None
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return await self.process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGCONT)
+
+    def lose_disk(self) -> None:
+        """Empty the disk of a node that does not run."""
+        shutil.rmtree(self.room / "data")
+
+
+class Cloud:
+    """Nodes n0, n1, ... joined by links; an async context manager."""
+
+    def __init__(self, room: Path, count: int, environments: dict[str, dict[str, str]] | None = None) -> None:
+        names = [f"n{number}" for number in range(count)]
+        self.nodes = {name: Node(room, name, (environments or {}).get(name, {})) for name in names}
+        self.links = {
+            (source, target): Link(lambda target=target: self.nodes[target].peer)  # type: ignore[misc]
+            for source in names
+            for target in names
+            if source != target
+        }
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.gather(*(link.start() for link in self.links.values()))
+            for node in self.nodes.values():
+                self._write_files(node)
+            await asyncio.gather(*(node.start() for node in self.nodes.values()))
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(node.kill() for node in self.nodes.values()))
+        await asyncio.gather(*(link.close() for link in self.links.values()))
+
+    def _write_files(self, node: Node) -> None:
+        nodes = tuple(
+            MapNode(
+                name=name,
+                number=number,
+                address="127.0.0.1:1" if name == node.name else self.links[node.name, name].address,
+                pool="default",
+            )
+            for number, name in enumerate(self.nodes)
+        )
+        cloud_map = CloudMap(cloud="test", uid="test", epoch=1, partitions=64, nodes=nodes)
+        (node.room / "map.json").write_text(cloud_map.model_dump_json())
+        key = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "policy": "admin"}
+        (node.room / "credentials.json").write_text(json.dumps({"keys": [key]}))
+        (node.room / "secret").write_text(SECRET)
+
+    def isolate(self, name: str, *, incoming: bool = True, outgoing: bool = True) -> None:
+        """Cut a node off, both ways or one."""
+        for (source, target), link in self.links.items():
+            if (outgoing and source == name) or (incoming and target == name):
+                link.cut()
+
+    def heal(self) -> None:
+        """Every link works again."""
+        for link in self.links.values():
+            link.heal()
+            link.delay = 0.0

@@ -1,0 +1,3 @@
+module moln.dev/tests/linearizability
+
+go 1.26
