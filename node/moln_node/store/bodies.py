@@ -1,9 +1,11 @@
-"""The directory of body files: where each is, how one gets its name, and how one goes.
+"""The directory of body files: where each is, how one comes to be, and how one goes.
 
-    <data>/tmp/<id>                 while it is written; emptied when the store opens
-    <data>/bodies/<a>/<b>/<id>      from then on; 1,024 to a directory, and ids only grow
+    <data>/bodies/<a>/<b>/<id>      1,024 to a directory; ids only grow
 
-Blocking: called on the store's threads. What is named here is not yet anybody's: a record makes it so.
+A file has its name from its first byte: it is nobody's until a record refers to it, so there is nothing to rename, and
+one commit of the file system's journal fewer. What a crash leaves unfinished is found again by the *mark*: every commit
+of the index keeps the lowest id that a writer had under way, so that only files from there on need to be looked at when
+the store opens. Blocking, but for `begin`: called on the store's threads.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import os
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from moln_node.store.bodyfile import BodyFile, BodyFileWriter
@@ -28,7 +29,7 @@ _COUNTER_BITS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class NewBody:
-    """A body whose bytes are safe (in a named file) or ride with the record (`inline`), and no record refers to yet.
+    """A body whose bytes are on the disk (in a file) or ride with the record (`inline`), and no record refers to yet.
 
     Attributes:
         inline: the row of a small body.
@@ -53,44 +54,53 @@ class BodyDirectory:
 
     def __init__(self, data: Path, opening: int) -> None:
         self._bodies = data / "bodies"
-        self._temporary = data / "tmp"
-        self._ids = count(opening << _COUNTER_BITS)
+        self._next = opening << _COUNTER_BITS
         self._known: set[Path] = set()
         self._lock = threading.Lock()
         self._in_flight: set[int] = set()
-        for directory in (self._bodies, self._temporary):
-            directory.mkdir(exist_ok=True)
+        self._bodies.mkdir(exist_ok=True)
         sync_directory(data)
-        for left in self._temporary.iterdir():
-            left.unlink()
 
     def new_id(self) -> int:
-        """An id that no body has had."""
-        return next(self._ids)
+        """An id that nothing has had."""
+        with self._lock:
+            return self._take_id()
+
+    def _take_id(self) -> int:
+        self._next += 1
+        return self._next
 
     def path(self, body_id: int) -> Path:
         """Where the body's file is."""
         return self._bodies / f"{body_id >> 20:011x}" / f"{(body_id >> 10) & 0x3FF:03x}" / f"{body_id:016x}"
 
-    def create(self, body_id: int, level: int | None) -> BodyFileWriter:
-        """Begin a body file; `level` of zstd, or None."""
-        self._in_flight.add(body_id)
-        return BodyFileWriter(self._temporary / f"{body_id:016x}", body_id, level)
-
-    def name(self, body_id: int) -> None:
-        """Give a finished file its name, so that it survives a power cut: rename, then fsync the directory."""
+    def begin(self, level: int | None) -> BodyFileWriter:
+        """A writer of a new body, with zstd of that level or None. Makes no file yet."""
+        with self._lock:
+            body_id = self._take_id()
+            self._in_flight.add(body_id)
         path = self.path(body_id)
-        self._make(path.parent)
-        (self._temporary / path.name).rename(path)
-        sync_directory(path.parent)
+        return BodyFileWriter(path, body_id, level, lambda: self._make(path.parent))
+
+    def complete(self, writer: BodyFileWriter) -> NewBody:
+        """Bring a body to the disk: its bytes, then its name."""
+        written = writer.finish()
+        sync_directory(self.path(writer.id).parent)
+        return NewBody(writer.id, written.size, written.stored)
+
+    def mark(self) -> int:
+        """No body below this id is under way: each is recorded, or gone."""
+        with self._lock:
+            return min(self._in_flight, default=self._next + 1)
 
     def is_in_flight(self, body_id: int) -> bool:
-        """Whether a writer has the body under way, be it in a named file."""
+        """Whether the body is a writer's still: being written, or on the disk and not recorded yet."""
         return body_id in self._in_flight
 
     def landed(self, body_ids: Iterable[int]) -> None:
-        """The index has these now."""
-        self._in_flight.difference_update(body_ids)
+        """These are the index's now, or gone."""
+        with self._lock:
+            self._in_flight.difference_update(body_ids)
 
     def open(self, body_id: int) -> BodyFile:
         """Open a body for reading; FileNotFoundError if it is gone."""
@@ -102,14 +112,15 @@ class BodyDirectory:
         remove_files(map(self.path, body_ids))
         self.landed(body_ids)
 
-    def walk(self) -> Iterator[tuple[int, Path, int]]:
-        """Every file's body id, path and length, in no order; what has no body's name is passed over."""
-        for top in _subdirectories(self._bodies):
-            for leaf in _subdirectories(top):
+    def walk(self, mark: int = 0) -> Iterator[tuple[int, Path, int]]:
+        """The files of bodies from `mark` on: id, path and length; what has no body's name is passed over."""
+        for top in _numbered(self._bodies, mark >> 20):
+            for leaf in _numbered(top, ((mark >> 10) & 0x3FF) if int(top.name, 16) == mark >> 20 else 0):
                 with os.scandir(leaf) as entries:
                     for entry in entries:
                         with suppress(ValueError, FileNotFoundError):
-                            yield int(entry.name, 16), leaf / entry.name, entry.stat().st_size
+                            if int(entry.name, 16) >= mark:
+                                yield int(entry.name, 16), leaf / entry.name, entry.stat().st_size
 
     def _make(self, leaf: Path) -> None:
         """Make a directory and its parent, each synced into its own parent before anything is put in it."""
@@ -134,8 +145,12 @@ def remove_files(paths: Iterable[Path]) -> None:
         sync_directory(directory)
 
 
-def _subdirectories(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir()]
+def _numbered(path: Path, lowest: int) -> Iterator[Path]:
+    """The subdirectories whose name is a number from `lowest` on."""
+    for entry in path.iterdir():
+        with suppress(ValueError):
+            if int(entry.name, 16) >= lowest and entry.is_dir():
+                yield entry
 
 
 def sync_directory(path: Path) -> None:

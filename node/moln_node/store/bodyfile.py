@@ -18,6 +18,7 @@ from moln_node.store.codec import Compressor, decompress
 from moln_node.store.errors import CorruptError, UnsupportedFormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FORMAT: Final = 1
@@ -47,11 +48,12 @@ class Written:
 
 
 class BodyFileWriter:
-    """Writes one body file at a temporary path, made with the first byte. `finish` or `discard` ends it."""
+    """Writes one body file, made with the first byte, after `prepare`. `finish` or `discard` ends it."""
 
-    def __init__(self, path: Path, body_id: int, level: int | None) -> None:
+    def __init__(self, path: Path, body_id: int, level: int | None, prepare: Callable[[], None]) -> None:
+        self.id = body_id
         self._path = path
-        self._id = body_id
+        self._prepare = prepare
         self._compressor = Compressor(level)
         self._lengths = array("L")
         self._checks = array("Q")
@@ -66,7 +68,7 @@ class BodyFileWriter:
             block = data[start : start + BLOCK]
             frame = self._compressor.compress(block)
             content = block if frame is None else frame
-            self._checks.append(checksum.of(content, checksum.seed(self._id, len(self._lengths))))
+            self._checks.append(checksum.of(content, checksum.seed(self.id, len(self._lengths))))
             self._lengths.append(len(content) | (0 if frame is None else _COMPRESSED))
             self._payload += len(content)
             stored.append(content)
@@ -75,16 +77,17 @@ class BodyFileWriter:
 
     def _begin(self) -> bytes:
         """Make the file; its header."""
+        self._prepare()
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        header = _HEADER.pack(_MAGIC, FORMAT, 0, BLOCK, self._id)
-        return header + _CHECK.pack(checksum.of(header, checksum.seed(self._id, _HEADER_PART)))
+        header = _HEADER.pack(_MAGIC, FORMAT, 0, BLOCK, self.id)
+        return header + _CHECK.pack(checksum.of(header, checksum.seed(self.id, _HEADER_PART)))
 
     def finish(self) -> Written:
-        """Write the index and the trailer, and bring everything to the disk. The file is complete but not yet named."""
+        """Write the index and the trailer, and bring the bytes to the disk; the name is the caller's to sync."""
         index = b"".join(map(_ENTRY.pack, self._lengths, self._checks))
-        check = checksum.of(index, checksum.seed(self._id, _INDEX_PART))
+        check = checksum.of(index, checksum.seed(self.id, _INDEX_PART))
         trailer = _TRAILER.pack(self._size, self._payload, len(self._lengths), BLOCK, check)
-        check = checksum.of(trailer, checksum.seed(self._id, _TRAILER_PART))
+        check = checksum.of(trailer, checksum.seed(self.id, _TRAILER_PART))
         _write_all(self._fd, [index + trailer + _CHECK.pack(check) + _END])
         os.fdatasync(self._fd)
         os.close(self._fd)
@@ -92,7 +95,7 @@ class BodyFileWriter:
         return Written(self._size, HEADER_LENGTH + self._payload + len(index) + TRAILER_LENGTH)
 
     def discard(self) -> None:
-        """Leave nothing behind; also after `finish`, until the file is named."""
+        """Leave nothing behind; also after `finish`."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

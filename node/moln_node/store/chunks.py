@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pyfastcdc import FastCDC
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
+    from moln_node.store.bodyfile import BodyFileWriter
     from moln_node.store.model import Sealed
 
 SMALLEST: Final = 256 * 1024
@@ -110,13 +112,13 @@ class ChunkTaker:
 
     async def _write(self, data: bytes, digest: bytes, spoilt: int | None) -> NewBody:
         """Write a chunk, in place of a spoilt one."""
-        body_id = self._bodies.new_id()
+        writer = self._bodies.begin(self._level)
         try:
-            stored = await self._in_thread(_write, self._bodies, body_id, data, self._level)
+            written = await self._in_thread(_write, self._bodies, writer, data)
         except BaseException:
-            self._release((NewBody(body_id, len(data), 0, pinned=spoilt),))
+            self._release((NewBody(writer.id, len(data), 0, pinned=spoilt),))
             raise
-        return NewBody(body_id, len(data), stored, hash=digest, pinned=spoilt, replaces=spoilt)
+        return replace(written, hash=digest, pinned=spoilt, replaces=spoilt)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -147,14 +149,11 @@ def _is_sound(bodies: BodyDirectory, body_id: int, data: bytes) -> bool:
         file.close()
 
 
-def _write(bodies: BodyDirectory, body_id: int, data: bytes, level: int | None) -> int:
-    """Write a chunk to a file of its own, named and on the disk; the bytes that it takes there."""
-    writer = bodies.create(body_id, level)
+def _write(bodies: BodyDirectory, writer: BodyFileWriter, data: bytes) -> NewBody:
+    """Write a chunk to a file of its own, and bring it to the disk."""
     try:
         writer.write(memoryview(data))
-        written = writer.finish()
-        bodies.name(body_id)
+        return bodies.complete(writer)
     except BaseException:
         writer.discard()
         raise
-    return written.stored

@@ -62,48 +62,47 @@ async def take_file(
     seal: Callable[[], Awaitable[Sealed]],
     level: int | None,
 ) -> tuple[tuple[NewBody, ...], Sealed]:
-    """Take a body into a file of its own, which is named and on the disk when this returns.
+    """Take a body into a file of its own, which is on the disk when this returns.
 
     Whatever goes wrong, or whoever cancels, the file goes again.
     """
-    body_id = bodies.new_id()
-    writer = bodies.create(body_id, level)
+    writer = bodies.begin(level)
     pending: Future[None] | None = None
     finishing: Future[NewBody] | None = None
     try:
+        left = size
+        batch = memoryview(b"")
         async for batch in batches(body, size):
             if pending is not None:
                 await asyncio.wrap_future(pending)
-            pending = threads.submit(writer.write, batch)
-        if pending is not None:
-            await asyncio.wrap_future(pending)
-        finishing = threads.submit(_finish, bodies, writer, body_id)
+            left -= len(batch)
+            if left:  # the last batch goes with the rest, in one hop to a thread
+                pending = threads.submit(writer.write, batch)
+        finishing = threads.submit(_finish, bodies, writer, batch)
         sealed = await seal()
         return (await asyncio.wrap_future(finishing),), sealed
     except BaseException:
-        _undo(bodies, threads, writer, body_id, finishing or pending)
+        _undo(bodies, threads, writer, finishing or pending)
         raise
 
 
-def _finish(bodies: BodyDirectory, writer: BodyFileWriter, body_id: int) -> NewBody:
-    """Bring a file to the disk, then give it its name."""
-    written = writer.finish()
-    bodies.name(body_id)
-    return NewBody(body_id, written.size, written.stored)
+def _finish(bodies: BodyDirectory, writer: BodyFileWriter, last: memoryview) -> NewBody:
+    """Write the last batch, and bring the file to the disk."""
+    writer.write(last)
+    return bodies.complete(writer)
 
 
 def _undo(
     bodies: BodyDirectory,
     threads: Executor,
     writer: BodyFileWriter,
-    body_id: int,
     last: Future[None] | Future[NewBody] | None,
 ) -> None:
     """Remove a file once the thread that works on it has let go."""
 
     def remove(_: object = None) -> None:
         writer.discard()
-        bodies.delete((body_id,))
+        bodies.delete((writer.id,))
 
     if last is None or last.done():
         threads.submit(remove)

@@ -174,3 +174,9 @@ def parts(db: apsw.Connection, upload_id: str, after: int, limit: int) -> list[t
         (number, documents.decode(PartDocument, stored, documents.part_identity(upload_id, number)))
         for number, stored in rows
     ]
+
+
+def knows_body(db: apsw.Connection, body_id: int) -> bool:
+    """Whether a body file is referred to, or has been given to the collector."""
+    sql = "SELECT 1 FROM body WHERE id = ?1 UNION ALL SELECT 1 FROM garbage WHERE id = ?1 LIMIT 1"
+    return db.execute(sql, (body_id,)).fetchone() is not None

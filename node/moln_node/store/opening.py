@@ -7,16 +7,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moln_node.store import database
-from moln_node.store.bodies import sync_directory
+from moln_node.store import database, lookup
+from moln_node.store.bodies import BodyDirectory, remove_files, sync_directory
 from moln_node.store.clock import Clock
 from moln_node.store.errors import DataInUseError
 from moln_node.store.ledger import Ledger
-from moln_node.store.state import State
+from moln_node.store.state import Progress, State
 from moln_node.store.steps.buckets import load
-from moln_spec.version import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import apsw
@@ -28,11 +28,11 @@ _READERS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """An index in use. `opening` is how often it was opened, `garbage` the bodies that wait for the collector."""
+    """An index in use, and the bodies beside it. `garbage` are those that wait for the collector."""
 
     writer: apsw.Connection
     readers: tuple[apsw.Connection, ...]
-    opening: int
+    bodies: BodyDirectory
     clock: Clock
     ledger: Ledger
     state: State
@@ -76,8 +76,10 @@ def _load(connections: list[apsw.Connection], data: Path, node_number: int) -> O
     """Count this opening, and read what is kept in memory."""
     writer, *readers = connections
     opening = _begin_opening(writer)
-    row = writer.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
-    newest = None if row is None else Version.from_bytes(row[0])
+    row = writer.execute("SELECT value FROM meta WHERE name = 'progress'").fetchone()
+    progress = Progress(None, 0) if row is None else Progress.from_bytes(row[0])
+    bodies = BodyDirectory(data, opening)
+    remove_files(_unfinished(writer, bodies, progress.mark))
     usage = {
         (bucket, name): (objects, size, parts)
         for bucket, name, objects, size, parts in writer.execute("SELECT * FROM usage")
@@ -85,12 +87,19 @@ def _load(connections: list[apsw.Connection], data: Path, node_number: int) -> O
     return OpenIndex(
         writer,
         tuple(readers),
-        opening,
-        Clock(node_number, newest),
+        bodies,
+        Clock(node_number, progress.newest),
         Ledger(data, usage),
-        State(load(writer), newest),
+        State(load(writer), progress),
         tuple(body_id for (body_id,) in writer.execute("SELECT id FROM garbage")),
     )
+
+
+def _unfinished(connection: apsw.Connection, bodies: BodyDirectory, mark: int) -> Iterator[Path]:
+    """Body files that a crash kept from being recorded."""
+    for body_id, path, _ in bodies.walk(mark):
+        if not lookup.knows_body(connection, body_id):
+            yield path
 
 
 def _begin_opening(connection: apsw.Connection) -> int:

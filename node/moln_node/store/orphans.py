@@ -1,7 +1,8 @@
-"""Orphans: body files that the index knows nothing of, left by a crash between naming a file and recording it.
+"""Orphans: body files that the index knows nothing of, put there by hand or left by a defect.
 
-They waste space and nothing else. What a writer has under way is no orphan: it is asked first whether a body is in
-flight, and only then whether the index has it, because a body goes from the one to the other and never back.
+Those that a crash leaves go when the store opens (`opening`). They waste space and nothing else. What a writer has
+under way is no orphan: it is asked first whether a body is in flight, and only then whether the index has it, because
+a body goes from the one to the other and never back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from moln_node.store import lookup
 from moln_node.store.bodies import remove_files
 
 if TYPE_CHECKING:
@@ -55,11 +57,4 @@ def _next_page(walk: Iterator[tuple[int, Path, int]]) -> list[tuple[int, Path, i
 
 def _known(db: apsw.Connection, body_ids: list[int]) -> set[int]:
     """Those that the index refers to, or has given to the collector."""
-    return {
-        body_id
-        for body_id in body_ids
-        if db.execute(
-            "SELECT 1 FROM body WHERE id = ?1 UNION ALL SELECT 1 FROM garbage WHERE id = ?1 LIMIT 1", (body_id,)
-        ).fetchone()
-        is not None
-    }
+    return {body_id for body_id in body_ids if lookup.knows_body(db, body_id)}

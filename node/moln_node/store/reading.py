@@ -1,7 +1,8 @@
 """Opening an object, and reading its bytes in checked blocks.
 
-An object's record and bytes belong together: opening finds the record, then holds what it needs (the small body itself,
-or pins on the files), then makes sure that the record was still there, so nothing can have been collected in between.
+An object's record and bytes belong together: opening finds the record, then holds what it needs (a body that is not
+large itself, or pins on the files), then makes sure that the record was still there, so nothing can have been collected
+in between.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 STRIDE: Final = 1024 * 1024
 """Bytes that a thread reads at a time: a whole number of blocks."""
 
+_AT_ONCE: Final = 256 * 1024  # bytes: a body up to this size is read as it is found, in the same hop to a thread
 _TRIES: Final = 100  # the object was replaced between two reads of the index, so often in a row
 
 
@@ -44,7 +46,15 @@ class Held:
         self.pinned = pinned
 
 
-def hold(db: apsw.Connection, pins: Pins, bucket: str, bucket_id: int, key: str, version_id: str | None) -> Held:
+def hold(
+    db: apsw.Connection,
+    bodies: BodyDirectory,
+    pins: Pins,
+    bucket: str,
+    bucket_id: int,
+    key: str,
+    version_id: str | None,
+) -> Held:
     """Find an object and hold its bytes. Blocking; called on the reading lanes.
 
     Raises:
@@ -56,11 +66,10 @@ def hold(db: apsw.Connection, pins: Pins, bucket: str, bucket_id: int, key: str,
         layout = lookup.layout(db, document.layout) if document.layout else documents.LayoutDocument(document.segments)
         if layout is not None:
             record = documents.record_model(bucket, key, version, document, parts=layout.parts, latest=latest)
-            if len(layout.segments) == 1 and layout.segments[0].place == Place.INLINE:
-                segment = layout.segments[0]
-                row = db.execute("SELECT content FROM small WHERE id = ?", (segment.id,)).fetchone()
-                if row is not None:
-                    return Held(record, inline.decode(segment.id, segment.size, row[0]), (), [])
+            if len(layout.segments) == 1 and layout.segments[0].size <= _AT_ONCE:
+                data = _whole(db, bodies, layout.segments[0])
+                if data is not None:
+                    return Held(record, data, (), [])
             else:
                 pinned = [segment.id for segment in layout.segments]
                 pins.add(pinned)
@@ -71,6 +80,21 @@ def hold(db: apsw.Connection, pins: Pins, bucket: str, bucket_id: int, key: str,
         if lookup.at(db, bucket_id, raw, version) is not None:
             break
     raise CorruptError("the index has lost bytes that a record refers to: they are not served")
+
+
+def _whole(db: apsw.Connection, bodies: BodyDirectory, segment: Segment) -> bytes | None:
+    """The bytes of a body; None if it is there no more."""
+    if segment.place == Place.INLINE:
+        row = db.execute("SELECT content FROM small WHERE id = ?", (segment.id,)).fetchone()
+        return None if row is None else inline.decode(segment.id, segment.size, row[0])
+    try:
+        file = bodies.open(segment.id)
+    except FileNotFoundError:
+        return None
+    try:
+        return b"".join(file.read(0, segment.size))
+    finally:
+        file.close()
 
 
 class OpenObject:

@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from moln_spec.version import Version
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from moln_node.store.transaction import BucketRow
-    from moln_spec.version import Version
 
 
 class Pins:
@@ -42,11 +43,33 @@ class Pins:
             return [body_id for body_id in body_ids if body_id not in self.counts]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What every commit keeps, so that nothing is used twice after a crash and nothing unfinished is missed.
+
+    Attributes:
+        newest: the newest version made or seen; None before the first.
+        mark: no body below this id was under way.
+    """
+
+    newest: Version | None
+    mark: int
+
+    def to_bytes(self) -> bytes:
+        """As the index keeps it: the mark's eight bytes, then the version's twelve, where there is one."""
+        return self.mark.to_bytes(8) + (b"" if self.newest is None else self.newest.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Progress:
+        """What `to_bytes` wrote."""
+        return cls(Version.from_bytes(raw[8:]) if raw[8:] else None, int.from_bytes(raw[:8]))
+
+
 @dataclass(slots=True)
 class State:
     """Replaced as a whole by the writing lane after a commit; read by everybody."""
 
     buckets: Mapping[str, BucketRow]
-    kept_version: Version | None
-    """The newest version that the index has kept."""
+    kept: Progress
+    """How far the index knows that the store has come."""
     pins: Pins = field(default_factory=Pins)

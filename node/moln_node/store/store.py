@@ -77,10 +77,10 @@ class Store:
     @classmethod
     async def _open(cls, data: Path, node_number: int, lock: int) -> Self:
         index = await asyncio.to_thread(opening.open_index, data, node_number)
-        bodies = await asyncio.to_thread(BodyDirectory, data, index.opening)
+        bodies = index.bodies
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
         store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
-        committing = GroupCommit(index.writer, index.clock, index.state, store._committed)
+        committing = GroupCommit(index.writer, index.clock, index.state, bodies.mark, store._committed)
         store._writing = Lane("write", [committing])
         store._reading = Lane("read", [Reads(connection) for connection in index.readers], _READS_AT_ONCE)
         store._collector = Collector(bodies, threads, index.state.pins, store.commit, index.garbage)
@@ -130,7 +130,7 @@ class Store:
         """Open an object for reading."""
         pins = self._state.pins
         finding = self._reading.submit(
-            lambda db: hold(db, pins, target.bucket, target.bucket_id, target.key, version_id)
+            lambda db: hold(db, self.bodies, pins, target.bucket, target.bucket_id, target.key, version_id)
         )
         return OpenObject(self.bodies, self._threads, pins, finding)
 

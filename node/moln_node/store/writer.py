@@ -12,6 +12,7 @@ import apsw
 
 from moln_node.store import database
 from moln_node.store.errors import StoreError
+from moln_node.store.state import Progress
 from moln_node.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class GroupCommit:
         connection: apsw.Connection,
         clock: Clock,
         state: State,
+        mark: Callable[[], int],
         committed: Callable[[Effects], None],
     ) -> None:
         self._db = connection
         self._clock = clock
         self._state = state
+        self._mark = mark
         self._committed = committed
         self._broken: BaseException | None = None
 
@@ -64,7 +67,7 @@ class GroupCommit:
                 self._db.execute("BEGIN IMMEDIATE")
                 for job in jobs:
                     self._run(transaction, job)
-                self._keep_accounts(transaction)
+                progress = self._keep_accounts(transaction)
                 self._commit()
         except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any step)
             if self._db.in_transaction:
@@ -75,7 +78,7 @@ class GroupCommit:
             _fail(jobs, self._broken or cause or error)
             return True
         self._state.buckets = transaction.buckets
-        self._state.kept_version = self._clock.newest
+        self._state.kept = progress
         self._committed(transaction.effects)
         return True
 
@@ -90,8 +93,8 @@ class GroupCommit:
                 raise _TornStepError from error
             job.error = error
 
-    def _keep_accounts(self, transaction: Transaction) -> None:
-        """Write what follows from the steps together: usage, and the clock that must not go back."""
+    def _keep_accounts(self, transaction: Transaction) -> Progress:
+        """Write what follows from the steps together: usage, the clock that must not go back, and the bodies' mark."""
         for (bucket_id, name), sums in transaction.effects.usage.items():
             if any(sums):
                 self._db.execute(
@@ -99,9 +102,10 @@ class GroupCommit:
                     " objects = objects + ?3, bytes = bytes + ?4, parts = parts + ?5",
                     (bucket_id, name, *sums),
                 )
-        newest = self._clock.newest
-        if newest is not None and newest != self._state.kept_version:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (newest.to_bytes(),))
+        progress = Progress(self._clock.newest, self._mark())
+        if progress != self._state.kept:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('progress', ?)", (progress.to_bytes(),))
+        return progress
 
     def _commit(self) -> None:
         """Commit. Should the disk refuse, nobody can say what it kept: take no more writes until a restart."""
