@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,7 +156,8 @@ class ProcessTable:
         )
         child.stdin.write(b"go\n")
         child.stdin.close()
-        child.returncode = 0  # it is not ours to wait for: it lives on, and Popen must not complain of that
+        # It lives on when we end; should it end before us, as in tests, someone has to take note, or it stays a zombie.
+        threading.Thread(target=child.wait, name=f"reap {program.name}", daemon=True).start()
 
     def _read(self, name: str) -> _Record | None:
         try:
