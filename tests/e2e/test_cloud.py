@@ -90,7 +90,7 @@ def test_a_rule_edit_reaches_the_nodes_in_seconds_without_a_restart(namespace: N
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     s3, epoch = namespace.s3("photos"), namespace.epoch("photos")
-    s3.create_bucket(Bucket="b")
+    s3.create_bucket(Bucket="logs")
     pod = namespace.get("pod", "photos-0")
     started = time.monotonic()
     namespace.apply(
@@ -102,8 +102,8 @@ def test_a_rule_edit_reaches_the_nodes_in_seconds_without_a_restart(namespace: N
     )
     eventually(lambda: namespace.epoch("photos") > epoch, "the new epoch is acknowledged", SECONDS_TO_REACH_NODES)
     assert time.monotonic() - started < SECONDS_TO_REACH_NODES
-    s3.put_object(Bucket="b", Key="a.log", Body=b"x")
-    assert s3.head_object(Bucket="b", Key="a.log")["StorageClass"] == "PACKED"
+    s3.put_object(Bucket="logs", Key="a.log", Body=b"x")
+    assert s3.head_object(Bucket="logs", Key="a.log")["StorageClass"] == "PACKED"
     after = namespace.get("pod", "photos-0")
     assert after["metadata"]["uid"] == pod["metadata"]["uid"]
     assert after["status"]["containerStatuses"][0]["restartCount"] == 0
@@ -116,7 +116,9 @@ def test_children_edited_or_deleted_by_hand_come_back(namespace: Namespace) -> N
     namespace.wait_ready("photos")
     before, key = namespace.snapshot("photos"), namespace.secret("photos-root")
     namespace.kubectl("delete", "service/photos", "serviceaccount/photos-node", "networkpolicy/photos-nodes")
-    namespace.kubectl("delete", "secret/photos-root", "secret/photos-credentials", "configmap/photos-map")
+    namespace.kubectl("delete", "secret/photos-root")
+    eventually(lambda: namespace.secret("photos-root") == key, "the key is back", SECONDS_TO_REACH_NODES)
+    namespace.kubectl("delete", "secret/photos-credentials", "configmap/photos-map")
     namespace.kubectl("delete", "storagenode/photos")
     namespace.kubectl("label", "service/photos-nodes", "moln.dev/cloud-")
     namespace.patch(
@@ -275,7 +277,9 @@ def test_a_volume_grows_online(namespace: Namespace) -> None:
     before = namespace.get("cloud", "photos")["status"]["usage"]["capacity"]
     namespace.patch("cloud", "photos", {"spec": {"nodes": {"volume": {"size": "600Mi"}}}})
     eventually(
-        lambda: namespace.get("pvc", "data-photos-0")["status"]["capacity"]["storage"] == "600Mi", "the claim is larger"
+        lambda: namespace.get("pvc", "data-photos-0")["status"]["capacity"]["storage"] == "600Mi",
+        "the claim is larger (the kubelet grows a mounted file system when it next comes by)",
+        240,
     )
     eventually(lambda: namespace.get("cloud", "photos")["status"]["usage"]["capacity"] != before, "the status shows it")
     assert namespace.get("pod", "photos-0")["metadata"]["uid"] == pod

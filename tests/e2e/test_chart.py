@@ -1,0 +1,137 @@
+"""The chart on a real Kubernetes: installed, used, tested, upgraded, uninstalled, with no rights to spare."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.e2e.cluster import a_cloud, eventually
+from tests.e2e.conftest import ROOT
+
+from moln_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from tests.e2e.cluster import Namespace
+
+pytestmark = pytest.mark.lab
+CHART = ROOT / "charts" / "moln"
+FIRST = {"enabled": True, "name": "first", "spec": a_cloud("first")["spec"]}
+
+
+def helm(namespace: Namespace, *arguments: str, timeout: float = 200) -> str:
+    """Run helm on the lab; AssertionError with its words when it fails."""
+    command = [str(namespace.lab.programs / "helm"), "--namespace", namespace.name, *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={"KUBECONFIG": namespace.kubeconfig, "HOME": str(namespace.scratch)},
+    )
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def values(namespace: Namespace, **operator: Any) -> tuple[str, ...]:
+    """Flags for a release that looks after the test's namespace alone, with the image under test."""
+    repository, _, tag = namespace.image.rpartition(":")
+    document = {
+        "image": {"repository": repository, "tag": tag},
+        "operator": {"namespaces": [namespace.name], "pollSeconds": 5, **operator},
+        "cloud": FIRST,
+        "rbac": {"aggregate": False},
+    }
+    path = namespace.scratch / "values.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return ("--values", str(path), "--take-ownership", "--force-conflicts", "--wait", "--timeout", "150s")
+
+
+def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
+    """A release with a first Cloud; its data stays when the release goes, and a new release takes over."""
+    helm(namespace, "install", "moln", str(CHART), *values(namespace))
+    namespace.wait_ready("first")
+    s3 = namespace.s3("first")
+    s3.create_bucket(Bucket="kept")
+    s3.put_object(Bucket="kept", Key="a", Body=b"x")
+    assert "Phase:          Succeeded" in helm(namespace, "test", "moln", "--timeout", "150s")
+    log = namespace.kubectl("logs", "deployment/moln")
+    assert "forbidden" not in log
+    assert "defect" not in log
+
+    pod = namespace.get("pod", "first-0")["metadata"]["uid"]
+    helm(namespace, "upgrade", "moln", str(CHART), *values(namespace, logFormat="text"))
+    log = eventually(lambda: namespace.kubectl("logs", "deployment/moln"), "the new operator logs")
+    assert not log.startswith("{")
+    namespace.wait_ready("first")
+    assert namespace.get("pod", "first-0")["metadata"]["uid"] == pod, (
+        "an upgrade that changes no image restarts no node"
+    )
+
+    helm(namespace, "uninstall", "moln", "--wait")
+    assert namespace.get("pod", "first-0")["metadata"]["uid"] == pod, "uninstalling leaves clouds alone"
+    assert namespace.lab.kubectl("get", "crd", "clouds.moln.dev")
+    assert s3.get_object(Bucket="kept", Key="a")["Body"].read() == b"x"
+
+    helm(namespace, "install", "moln", str(CHART), *values(namespace))
+    namespace.patch("cloud", "first", {"spec": {"limits": {"uploadExpiryDays": 3}}})
+    namespace.wait_ready("first")
+    helm(namespace, "uninstall", "moln", "--wait")
+
+
+def test_an_upgrade_brings_the_crds_along(namespace: Namespace) -> None:
+    """From a chart whose CRD was another: after `helm upgrade` it is as this release wants it."""
+    old = namespace.scratch / "old"
+    shutil.copytree(CHART, old)
+    crd = old / "templates" / "crds" / "clouds.yaml"
+    crd.write_text(crd.read_text().replace("    - cl\n", "    - old\n"))
+
+    def short_names() -> list[str]:
+        found = json.loads(namespace.lab.kubectl("get", "crd", "clouds.moln.dev", "-o", "json"))
+        return list(found["spec"]["names"]["shortNames"])
+
+    helm(namespace, "install", "moln", str(old), *values(namespace))
+    assert short_names() == ["old"]
+    helm(namespace, "upgrade", "moln", str(CHART), *values(namespace))
+    assert short_names() == ["cl"]
+    helm(namespace, "uninstall", "moln", "--wait")
+
+
+def test_the_operator_has_no_rights_beyond_its_namespaces(namespace: Namespace) -> None:
+    """Installed for one namespace, it can't read Secrets, or write anything, in another."""
+    helm(namespace, "install", "moln", str(CHART), *values(namespace))
+    user = f"--as=system:serviceaccount:{namespace.name}:moln"
+
+    def may(verb: str, what: str, where: str) -> bool:
+        try:
+            return namespace.lab.kubectl("auth", "can-i", verb, what, "-n", where, user).strip() == "yes"
+        except LabError:
+            return False  # can-i answers "no" with a failure
+
+    assert may("get", "secrets", namespace.name)
+    for verb, what in (("get", "secrets"), ("create", "statefulsets.apps"), ("delete", "persistentvolumeclaims")):
+        assert not may(verb, what, "kube-system"), f"{verb} {what}"
+    for verb, what in (("create", "pods"), ("get", "pods/log"), ("create", "pods/exec"), ("update", "roles.rbac")):
+        assert not may(verb, what, namespace.name), f"{verb} {what}"
+    assert not may("delete", "clouds.moln.dev", namespace.name), "the operator never deletes a Cloud"
+    helm(namespace, "uninstall", "moln", "--wait")
+
+
+def test_two_replicas_elect_a_leader_and_the_other_takes_over(namespace: Namespace) -> None:
+    """One works at a time; when it is gone without a word, the other goes on."""
+    helm(namespace, "install", "moln", str(CHART), *values(namespace, replicas=2))
+
+    def leader() -> str:
+        return str(namespace.get("lease", "moln-operator")["spec"]["holderIdentity"])
+
+    first = eventually(leader, "a leader")
+    namespace.wait_ready("first")
+    namespace.kubectl("delete", "pod", first, "--force", "--grace-period=0")
+    eventually(lambda: leader() not in ("", first), "another leader", 60)
+    namespace.kubectl("delete", "service/first")
+    eventually(lambda: namespace.get("service", "first"), "the new leader repairs", 60)
+    helm(namespace, "uninstall", "moln", "--wait")
