@@ -23,6 +23,8 @@ class Profile(BaseModel):
     access_key: str
     secret_key: SecretStr
     region: str = "us-east-1"
+    peer: str | None = None  # host:port of a node's port 9001, and the file that opens it
+    cloud_secret_file: Path | None = None
 
     @field_serializer("secret_key", when_used="json")
     def _reveal(self, secret: SecretStr) -> str:

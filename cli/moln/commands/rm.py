@@ -44,8 +44,9 @@ def rm(
     for place in places:
         if not place.key and not recursive:
             raise CliError(f"{place} is a bucket: use `moln rb`, or -r to delete everything in it", Exit.USAGE)
-        if not place.key and not (yes or dry_run):
-            click.confirm(f"Delete every object in {place}?", abort=True, err=True)
+        sure = bool(place.key) or yes or dry_run
+        if not sure and not click.confirm(f"Delete every object in {place}?", err=True):
+            raise CliError("nothing was deleted")
     client = session.client()
     for place in places:
         with errors_about(place):

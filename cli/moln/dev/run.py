@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pydantic import SecretStr
+
 from moln import profiles
 from moln.dev import cloudfile, state, watch
 from moln.dev.banner import banner
@@ -132,7 +134,7 @@ class _Dev:
         answers = [await node.serving() for node in nodes]
         endpoint = f"http://{answers[0].s3}"
         identity = self._identity
-        self._write_profile(stack, endpoint)
+        self._write_profile(stack, endpoint, answers[0].peer)
         print(
             banner(
                 cloud=self._map.cloud,
@@ -177,13 +179,17 @@ class _Dev:
 
     def _root_key(self) -> AccessKey:
         identity = self._identity
-        return AccessKey.model_validate(
-            {"access_key": identity.access_key, "secret_key": identity.secret_key, "policy": "admin"}
+        return AccessKey(
+            access_key=identity.access_key, secret_key=SecretStr(identity.secret_key), policy="admin", expires=None
         )
 
-    def _write_profile(self, stack: AsyncExitStack, endpoint: str) -> None:
-        profile = profiles.Profile.model_validate(
-            {"endpoint": endpoint, "access_key": self._identity.access_key, "secret_key": self._identity.secret_key}
+    def _write_profile(self, stack: AsyncExitStack, endpoint: str, peer: str) -> None:
+        profile = profiles.Profile(
+            endpoint=endpoint,
+            access_key=self._identity.access_key,
+            secret_key=SecretStr(self._identity.secret_key),
+            peer=peer,
+            cloud_secret_file=self._kept.secret_file,
         )
         try:
             profiles.save(self._options.profile, profile)

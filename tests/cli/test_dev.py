@@ -1,0 +1,187 @@
+"""`moln dev`: the YAML as processes, kept from run to run, edited while it runs, and never left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.cli.harness import CLOUD, DEADLINE, alive, wait_until
+
+if TYPE_CHECKING:
+    from tests.cli.harness import Desk
+
+KEYS = [
+    {"access_key": "ALICEKEY", "secret_key": "alice-secret-key", "id": "alice-id", "name": "Alice", "policy": "admin"},
+    {"access_key": "READER01", "secret_key": "reader-secret-key", "policy": {"role": "read-only", "buckets": ["p*"]}},
+]
+
+
+def test_it_serves_prints_and_stops_cleanly(desk: Desk) -> None:
+    """Endpoint and keys work; SIGTERM ends dev and node with 0 and takes ready file and profile along."""
+    dev = desk.start("--data", str(desk.folder / "data"))
+    dev.s3().create_bucket(Bucket="photos")
+    for text in (dev.endpoint, dev.access_key, dev.secret_key, "aws --endpoint-url", "boto3.client", "rclone lsd"):
+        assert text in dev.log()
+    assert desk.moln("ls").out.endswith("s3://photos\n")
+    assert dev.stop() == 0
+    assert not any(alive(pid) for pid in dev.pids)
+    assert not (desk.folder / "ready.json").exists()
+    assert desk.moln("ls").code == 2
+
+
+def test_secrets_are_private(desk: Desk) -> None:
+    """Whoever else uses the machine reads neither the keys nor the cloud secret."""
+    desk.start("--data", str(desk.folder / "data"))
+    data = desk.folder / "data"
+    secret = [data / "moln-dev.json", data / "credentials.json", data / "cloud-secret", desk.folder / "ready.json"]
+    secret += list((desk.folder / "config").rglob("*.json"))
+    assert len(secret) == 5
+    assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+
+
+def test_a_restart_has_the_same_keys_and_data(desk: Desk) -> None:
+    """A folder is a cloud: identity, keys and objects are there again, after SIGINT as after kill -9."""
+    keys = set()
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
+        dev = desk.start("--data", str(desk.folder / "data"))
+        keys.add((dev.access_key, dev.secret_key))
+        s3 = dev.s3()
+        if number == signal.SIGINT:
+            s3.create_bucket(Bucket="photos")
+            s3.put_object(Bucket="photos", Key="k", Body=b"kept")
+        assert s3.get_object(Bucket="photos", Key="k")["Body"].read() == b"kept"
+        dev.stop(number)
+        wait_until("the node ends", lambda pids=dev.pids: not any(map(alive, pids)))  # type: ignore[misc]
+    assert len(keys) == 1
+
+
+def test_kill_9_leaves_no_node_behind(desk: Desk) -> None:
+    """Nodes notice that dev is gone, however it went."""
+    dev = desk.start()
+    assert all(alive(pid) for pid in dev.pids)
+    dev.stop(signal.SIGKILL)
+    wait_until("the nodes end", lambda: not any(alive(pid) for pid in dev.pids))
+
+
+def test_a_dying_node_ends_it_with_the_last_log_lines(desk: Desk) -> None:
+    """A node that is killed is not missed in silence."""
+    dev = desk.start("--data", str(desk.folder / "data"))
+    os.kill(dev.pids[0], signal.SIGKILL)
+    assert dev.process.wait(DEADLINE) == 1
+    assert "node test-0 was killed by signal 9; its last log lines:" in dev.log()
+    assert "serves cloud test" in dev.log().rpartition("last log lines")[2]
+
+
+def test_a_temporary_cloud_is_gone_afterwards(desk: Desk) -> None:
+    """Without --data nothing stays."""
+    dev = desk.start()
+    folder = dev.log().partition("data        ")[2].split(" ")[0]
+    assert os.path.isdir(folder)  # noqa: PTH112 (the text that was printed)
+    assert dev.stop() == 0
+    assert not os.path.exists(folder)  # noqa: PTH110
+
+
+def test_edits_reach_the_node_while_it_runs(desk: Desk) -> None:
+    """A class added to the YAML takes objects seconds later, by a rule; an edit that is wrong changes nothing."""
+    dev = desk.start("--data", str(desk.folder / "data"))
+    s3 = dev.s3()
+    s3.create_bucket(Bucket="photos")
+    with pytest.raises(ClientError, match="InvalidStorageClass"):
+        s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="TINY")
+    yaml = desk.folder / "cloud.yaml"
+    yaml.write_text(CLOUD.replace("    - {name: COLD}\n", "    - {name: COLD}\n    - {name: TINY}\n"))
+    wait_until("the edit arrives", lambda: "the cloud obeys epoch 2" in dev.log())
+    s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="TINY")
+    yaml.write_text(CLOUD.replace("storageClass: COLD", "storageClass: NONE"))
+    wait_until("the edit is refused", lambda: "edit refused, nothing changed" in dev.log())
+    s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="TINY")
+    yaml.write_text(CLOUD.replace("name: test", "name: other"))
+    wait_until("the edit is refused", lambda: "name and its pools cannot change" in dev.log())
+    assert dev.process.poll() is None
+
+
+def test_further_access_keys_work_with_their_owner_and_policy(desk: Desk) -> None:
+    """--access-keys adds keys; id and name are the owner that S3 shows, and a policy binds."""
+    (desk.folder / "keys.json").write_text(json.dumps(KEYS))
+    dev = desk.start("--access-keys", str(desk.folder / "keys.json"))
+    alice = dev.s3("ALICEKEY", "alice-secret-key")
+    alice.create_bucket(Bucket="photos")
+    assert alice.list_buckets()["Owner"] == {"ID": "alice-id", "DisplayName": "Alice"}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        dev.s3("READER01", "reader-secret-key").put_object(Bucket="photos", Key="k", Body=b"x")
+    dev.s3().put_object(Bucket="photos", Key="k", Body=b"x")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"access_key": "AB"}', "valid array"),
+        ('[{"access_key": "ABCDEF", "secret_key": "short"}]', "0.secret_key"),
+        ('[{"access_key": "ABCDEF", "secret_key": "my-long-secret", "policy": "king"}]', "0.policy"),
+        (json.dumps([KEYS[0], KEYS[0]]), "more than once"),
+    ],
+)
+def test_a_bad_key_file_is_a_clear_error(desk: Desk, content: str, says: str) -> None:
+    """Nothing starts, the place in the file is named, and no secret is shown."""
+    (desk.folder / "keys.json").write_text(content)
+    result = desk.moln("dev", desk.folder / "cloud.yaml", "--access-keys", desk.folder / "keys.json")
+    assert result.code == 2
+    assert says in result.err
+    assert "keys.json" in result.err
+    assert "my-long-secret" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("yaml", "says"),
+    [
+        ("kind: [", "is not YAML"),
+        ("kind: Pod\n", "'Pod'"),
+        ("", "0 resources of kind Cloud"),
+        (CLOUD + "---\n" + CLOUD, "2 resources of kind Cloud"),
+        (CLOUD.replace("replicas: 1", "replicas: 3"), "one storage node per cloud"),
+        (CLOUD.replace("default: true", "defualt: true"), "defualt"),
+        (CLOUD.replace("storageClass: COLD", "storageClass: NONE"), "storageClasses does not have"),
+    ],
+)
+def test_a_bad_cloud_is_a_clear_error(desk: Desk, yaml: str, says: str) -> None:
+    """The same sentence that Kubernetes would give, and exit code 2."""
+    (desk.folder / "bad.yaml").write_text(yaml)
+    result = desk.moln("dev", desk.folder / "bad.yaml", "--data", desk.folder / "data")
+    assert result.code == 2
+    assert says in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_more_nodes_than_this_release_runs_are_refused(desk: Desk) -> None:
+    """--nodes 3 says why not; --nodes 1 runs a YAML that asks for more."""
+    refused = desk.moln("dev", desk.folder / "cloud.yaml", "--nodes", "3")
+    assert refused.code == 2
+    assert "one storage node per cloud" in refused.err
+    (desk.folder / "cloud.yaml").write_text(CLOUD.replace("replicas: 1", "replicas: 3"))
+    assert desk.start("--nodes", "1").stop() == 0
+
+
+def test_a_port_in_use_and_a_folder_in_use_are_clear_errors(desk: Desk) -> None:
+    """The second one says what is taken, and leaves the first alone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        dev = desk.spawn("--port", str(port))
+        assert dev.process.wait(DEADLINE) == 1
+        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in dev.log()
+    first = desk.start("--data", str(desk.folder / "data"))
+    second = desk.moln("dev", desk.folder / "cloud.yaml", "--data", desk.folder / "data")
+    assert second.code == 5
+    assert "another `moln dev` uses the folder" in second.err
+    first.s3().list_buckets()
+
+
+def test_a_missing_yaml_is_named(desk: Desk) -> None:
+    """What cannot be read is said before anything starts."""
+    result = desk.moln("dev", desk.folder / "nothing.yaml")
+    assert (result.code, "nothing.yaml" in result.err) == (2, True)
