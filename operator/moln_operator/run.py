@@ -190,7 +190,9 @@ async def _lead(leadership: Leadership, operator: Operator) -> None:
     work = asyncio.create_task(operator.run(), name="operator")
     hold = asyncio.create_task(leadership.hold(), name="hold")
     try:
-        await asyncio.wait((work, hold), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((work, hold), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in (work, hold):
             task.cancel()

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
+import msgspec
 from lightkube import ApiError
 
 from moln_operator.kube import labels
@@ -63,7 +64,7 @@ class Watch:
                 version = await self._list()
                 pause = FIRST_PAUSE
                 await self._follow(version)
-            except (httpx2.HTTPError, ValueError, OSError) as error:
+            except (httpx2.HTTPError, msgspec.MsgspecError, OSError) as error:  # a line that was cut off is no JSON
                 level = logging.DEBUG if isinstance(error, ApiError) and error.status.code == 410 else logging.WARNING
                 logger.log(level, "watch of %s in %s: %s; listing again", self.kind, self.namespace, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
