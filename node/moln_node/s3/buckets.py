@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from moln_node.s3 import xml
+from moln_node.s3 import tag_set, xml
 from moln_node.s3.acl import ownership
 from moln_node.s3.errors import S3Error
 from moln_node.s3.listing import make_token, owner_element, read_token
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_BUCKETS: Final = 10_000
 _DEFAULT_REGION: Final = "us-east-1"
+_LOCATION: Final = "location"  # the name of the setting
+_REGION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
 async def list_buckets(call: Call) -> web.Response:
@@ -42,7 +46,7 @@ async def list_buckets(call: Call) -> web.Response:
     body = xml.document(
         "ListAllMyBucketsResult",
         owner_element(call, call.identity.id),
-        xml.node("Buckets", *(_bucket(bucket, call.settings.region) for bucket in shown)),
+        xml.node("Buckets", *(_bucket(bucket, _region(call, bucket)) for bucket in shown)),
         xml.leaf("ContinuationToken", make_token(shown[-1].name) if shown and len(mine) > len(shown) else None),
         xml.leaf("Prefix", prefix or None),
     )
@@ -63,8 +67,7 @@ async def create_bucket(call: Call) -> web.Response:
     check_bucket_name(call.bucket)
     if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
         raise S3Error("NotImplemented", "moln does not do object lock: create the bucket without it.")
-    await _check_configuration(call)
-    settings = ownership.for_bucket(call.headers, call.identity.id, call.keyring)
+    settings = await _configured(call) | ownership.for_bucket(call.headers, call.identity.id, call.keyring)
     bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000), settings=settings)
     try:
         await call.objects.create_bucket(bucket)
@@ -74,11 +77,11 @@ async def create_bucket(call: Call) -> web.Response:
     return web.Response(headers={"Location": f"/{call.bucket}"})
 
 
-async def _check_configuration(call: Call) -> None:
-    """Read `<CreateBucketConfiguration>`, where one came: the location must be this server's region."""
+async def _configured(call: Call) -> dict[str, str]:
+    """The settings in `<CreateBucketConfiguration>`, where one came: location and tags."""
     data = await call.read()
     if not data.strip():
-        return
+        return {}
     try:
         root = xml.parse(data)
     except ValueError as error:
@@ -87,18 +90,27 @@ async def _check_configuration(call: Call) -> None:
         raise S3Error("MalformedXML")
     if root.find("Location") is not None or root.find("Bucket") is not None:
         raise S3Error("NotImplemented", "moln has no directory buckets.")
-    location = xml.text_of(root, "LocationConstraint")
-    if location and location != call.settings.region:
-        raise S3Error(
-            "InvalidLocationConstraint",
-            f"The specified location-constraint is not valid: this server's region is {call.settings.region}.",
-            LocationConstraint=location,
-        )
+    settings = {}
+    location, tags = xml.text_of(root, "LocationConstraint"), root.find("Tags")
+    if location:
+        if not _REGION.fullmatch(location):
+            raise S3Error("InvalidLocationConstraint", LocationConstraint=location)
+        settings[_LOCATION] = location
+    if tags is not None and len(tags):
+        settings["tagging"] = json.dumps(tag_set.parse_tags(tags, tag_set.BUCKET_TAGS))
+    return settings
+
+
+def _region(call: Call, bucket: Bucket) -> str:
+    """Where a bucket is, as its creator named the place: the same disks wherever that is."""
+    return bucket.settings.get(_LOCATION, call.settings.region)
 
 
 async def head_bucket(call: Call) -> web.Response:
     """HeadBucket: that it is there, and where."""
-    return web.Response(headers={"x-amz-bucket-region": call.settings.region}, content_type="application/xml")
+    return web.Response(
+        headers={"x-amz-bucket-region": _region(call, call.bucket_record)}, content_type="application/xml"
+    )
 
 
 async def delete_bucket(call: Call) -> web.Response:
@@ -108,8 +120,8 @@ async def delete_bucket(call: Call) -> web.Response:
 
 
 async def get_bucket_location(call: Call) -> web.Response:
-    """GetBucketLocation: the server's region; empty for us-east-1, as S3 has it."""
-    region = call.settings.region
+    """GetBucketLocation: what CreateBucket said, else the server's region; empty for us-east-1, as S3 has it."""
+    region = _region(call, call.bucket_record)
     body = xml.document("LocationConstraint", "" if region == _DEFAULT_REGION else xml.escape(region))
     return web.Response(body=body, content_type="application/xml")
 

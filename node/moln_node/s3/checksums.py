@@ -101,6 +101,7 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
         Algorithm("SHA256", 32, lambda: hashlib.sha256(usedforsecurity=False)),
     )
 }
+_OTHER_HEADERS: Final = frozenset({TYPE_HEADER, "x-amz-checksum-algorithm", "x-amz-checksum-mode"})
 _BY_HEADER: Final = {algorithm.header: algorithm for algorithm in ALGORITHMS.values()}
 
 
@@ -153,6 +154,7 @@ def encode(raw: bytes) -> str:
 
 def declared(headers: Mapping[str, str]) -> Declared | None:
     """The one checksum that the headers of a put or of a part declare, by value or by trailer; None without one."""
+    _refuse_unknown(headers)
     found = [(algorithm, headers[header]) for header, algorithm in _BY_HEADER.items() if header in headers]
     if len(found) > 1:
         raise _single()
@@ -170,16 +172,28 @@ def declared(headers: Mapping[str, str]) -> Declared | None:
 
 
 def of_object(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
-    """The checksum that a completion promises of the whole object, without the count of parts; InvalidRequest."""
+    """The checksum that a completion promises of the whole object, without the count of parts; InvalidRequest.
+
+    Its value is not checked for its form: one that cannot be right is a wrong one.
+    """
+    _refuse_unknown(headers)
     found = [(algorithm, headers[header]) for header, algorithm in _BY_HEADER.items() if header in headers]
     if not found:
         return None
     if len(found) > 1:
         raise _single()
     algorithm, value = found[0]
-    value = value.strip().partition("-")[0]
-    decode(algorithm, value)
-    return algorithm, value
+    return algorithm, value.strip().partition("-")[0]
+
+
+def _refuse_unknown(headers: Mapping[str, str]) -> None:
+    """A promise that cannot be held is not taken: checksums of other algorithms are refused, not ignored."""
+    for name in headers:
+        header = name.lower()
+        if header.startswith(HEADER_PREFIX) and header not in _BY_HEADER and header not in _OTHER_HEADERS:
+            raise S3Error(
+                "InvalidRequest", f"Checksum algorithm provided is unsupported: {header}. Use {', '.join(ALGORITHMS)}."
+            )
 
 
 def _single() -> S3Error:

@@ -49,6 +49,8 @@ async def complete_multipart_upload(call: Call) -> web.Response:
         parts = match_parts(named, await _parts(call, upload_id), upload)
         checksum = _checksum(upload, parts)
         _check_declared(call, upload, checksum, parts)
+        for name, part in zip(named, parts, strict=True):
+            check_part_checksum(name, part, upload)
     except NoSuchUploadError:
         # perhaps completed already, by a request whose answer was lost: the store knows
         parts, checksum = [Part(part.number, 0, part.etag, 0) for part in named], None
@@ -89,7 +91,7 @@ def parse_parts(root: Element) -> list[Named]:
 
 
 def match_parts(named: Sequence[Named], there: Mapping[int, Part], upload: Upload) -> list[Part]:
-    """The parts that the client names, as they are there; InvalidPart, EntityTooSmall, InvalidRequest."""
+    """The parts that the client names, as they are there; InvalidPart, EntityTooSmall."""
     matched = []
     for position, name in enumerate(named, start=1):
         part = there.get(name.number)
@@ -103,13 +105,12 @@ def match_parts(named: Sequence[Named], there: Mapping[int, Part], upload: Uploa
                 PartNumber=part.number,
                 ETag=part.etag,
             )
-        _check_part_checksum(name, part, upload)
         matched.append(part)
     return matched
 
 
-def _check_part_checksum(name: Named, part: Part, upload: Upload) -> None:
-    """Hold the checksums that the client gives for a part against the part's own."""
+def check_part_checksum(name: Named, part: Part, upload: Upload) -> None:
+    """Hold the checksums that the client gives for a part against the part's own; InvalidPart, InvalidRequest."""
     own = part.checksum
     for algorithm, value in name.checksums.items():
         if own is not None and own.algorithm == algorithm and own.value != value.strip():

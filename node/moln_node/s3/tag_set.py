@@ -33,8 +33,7 @@ def _checked(pairs: Iterable[tuple[str, str]], limit: int) -> dict[str, str]:
         tags[key] = value
     if len(tags) > limit:
         what = "Object" if limit == OBJECT_TAGS else "Bucket"
-        # AWS has InvalidTag for objects and for buckets, and BadRequest for too many of them
-        raise S3Error("BadRequest", f"{what} tags cannot be greater than {limit}")
+        raise S3Error("InvalidTag", f"{what} tags cannot be greater than {limit}")
     return tags
 
 
@@ -58,6 +57,11 @@ def parse_document(root: Element, limit: int) -> dict[str, str]:
     tag_set = root.find("TagSet")
     if root.tag != "Tagging" or tag_set is None:
         raise S3Error("MalformedXML")
+    return parse_tags(tag_set, limit)
+
+
+def parse_tags(tag_set: Element, limit: int) -> dict[str, str]:
+    """The `<Tag>` elements of a list of them."""
     pairs = []
     for tag in tag_set:
         key, value = xml.text_of(tag, "Key"), xml.text_of(tag, "Value")
@@ -68,11 +72,11 @@ def parse_document(root: Element, limit: int) -> dict[str, str]:
 
 
 def document(tags: Mapping[str, str]) -> bytes:
-    """A tag set as `<Tagging>`."""
+    """A tag set as `<Tagging>`, in the order of its keys."""
     return xml.document(
         "Tagging",
         xml.node(
             "TagSet",
-            *(xml.node("Tag", xml.leaf("Key", key), xml.leaf("Value", value)) for key, value in tags.items()),
+            *(xml.node("Tag", xml.leaf("Key", key), xml.leaf("Value", value)) for key, value in sorted(tags.items())),
         ),
     )

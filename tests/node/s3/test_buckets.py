@@ -87,11 +87,18 @@ def test_bucket_lists_are_paged(s3: Any, refused: Refused) -> None:
         s3.list_buckets(ContinuationToken="nonsense")
 
 
-def test_location(s3: Any, bucket: str, refused: Refused) -> None:
-    """us-east-1 shows as nothing; another region is not this server's."""
+def test_location_and_tags(s3: Any, bucket: str, refused: Refused) -> None:
+    """us-east-1 shows as nothing, another name of a place as it was given; tags may come with the bucket."""
     assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
+    s3.create_bucket(
+        Bucket="elsewhere",
+        CreateBucketConfiguration={"LocationConstraint": "eu-north-1", "Tags": [{"Key": "a", "Value": "1"}]},
+    )
+    assert s3.get_bucket_location(Bucket="elsewhere")["LocationConstraint"] == "eu-north-1"
+    assert s3.head_bucket(Bucket="elsewhere")["BucketRegion"] == "eu-north-1"
+    assert s3.get_bucket_tagging(Bucket="elsewhere")["TagSet"] == [{"Key": "a", "Value": "1"}]
     with refused(400, "InvalidLocationConstraint"):
-        s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+        s3.create_bucket(Bucket="nowhere", CreateBucketConfiguration={"LocationConstraint": "not a place"})
 
 
 def test_invalid_names_are_refused(s3: Any, refused: Refused) -> None:

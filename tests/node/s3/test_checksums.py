@@ -79,6 +79,7 @@ def test_what_a_request_declares() -> None:
         {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-crc32c": "AAAAAA=="},
         {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-trailer": "x-amz-checksum-crc32"},
         {"x-amz-trailer": "x-amz-checksum-md4"},
+        {"x-amz-checksum-xxhash64": "AAAAAAAAAAA="},
         {"x-amz-sdk-checksum-algorithm": "CRC32"},
         {"x-amz-sdk-checksum-algorithm": "MD4"},
         {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "SHA1"},

@@ -269,7 +269,7 @@ def test_wrong_checksums_of_completions(s3: Any, bucket: str, refused: Refused) 
     upload = Uploading(s3, bucket, ChecksumAlgorithm="SHA256")
     upload.send(1, b"x", ChecksumAlgorithm="SHA256")
     wrong = digest("SHA256", b"y")
-    with refused(400, "InvalidRequest"):
+    with refused(400, "BadDigest"):
         upload.complete(ChecksumSHA256="bad")
     with refused(400, "BadDigest"):
         upload.complete(ChecksumSHA256=f"{wrong}-1")

@@ -43,7 +43,7 @@ def test_tags_come_and_go(s3: Any, bucket: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "code"),
     [
-        ({f"k{n}": "v" for n in range(11)}, "BadRequest"),
+        ({f"k{n}": "v" for n in range(11)}, "InvalidTag"),
         ({"k" * 129: "v"}, "InvalidTag"),
         ({"k": "v" * 257}, "InvalidTag"),
         ({"k!": "v"}, "InvalidTag"),
@@ -68,7 +68,7 @@ def test_the_largest_set_is_taken(s3: Any, bucket: str) -> None:
 def test_headers_are_held_to_the_same(s3: Any, bucket: str, refused: Refused) -> None:
     """A put whose tags are too many or twice the same writes nothing."""
     for header in ("&".join(f"k{n}=v" for n in range(11)), "a=1&a=2", "=v"):
-        with refused(400, "BadRequest" if header.startswith("k0") else "InvalidTag"):
+        with refused(400, "InvalidTag"):
             s3.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging=header)
     with refused(404, "NoSuchKey"):
         s3.get_object_tagging(Bucket=bucket, Key="k")
