@@ -9,14 +9,16 @@ ARG UV=0.13.9
 WORKDIR /app
 COPY pyproject.toml uv.lock ./
 # The project itself is installed as links into /app, where the next stage puts it; its texts are not needed for that.
-# The system's certificate authorities are named so that a build behind a proxy can mount its own. uv goes again.
+# The system's certificate authorities are named so that a build behind a proxy can mount its own. uv goes again, and so
+# does what it downloaded, unless the builder lent a folder for that.
 RUN export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     && export UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/moln \
     && python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --quiet uv==${UV} \
     && touch README.md LICENSE \
     && /opt/uv/bin/uv sync --locked --no-dev --quiet \
-    && rm -rf /opt/uv /opt/moln/bin/moln-lab README.md LICENSE
+    && rm -rf /opt/uv /opt/moln/bin/moln-lab README.md LICENSE \
+    && { mountpoint -q /root/.cache || rm -rf /root/.cache; }
 ENV PATH=/opt/moln/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 WORKDIR /

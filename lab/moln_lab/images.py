@@ -78,6 +78,7 @@ class Builder:
             run([*copy, source, f"oci:{layout}:dev"], timeout=_BUILD_TIMEOUT)
         image = Image(layout)
         image.prune_layout()
+        self._buildah("rmi", "--prune")  # what this build has replaced; steps that it reuses stay
         return image
 
     def _base(self) -> str:

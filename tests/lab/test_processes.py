@@ -97,7 +97,7 @@ def test_a_reused_process_id_is_not_taken_for_the_program(table: ProcessTable, t
 
 
 def test_a_program_that_does_not_listen_is_killed(table: ProcessTable, group: str) -> None:
-    """SIGTERM first, and SIGKILL after the grace; then it is gone altogether, and no zombie of the one who started it."""
+    """SIGTERM first, and SIGKILL after the grace; then it is gone altogether, and no zombie of its starter."""
     program = _program(group, "sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done")
     table.ensure(program)
     wait_for(lambda: "deaf" in table.log(program.name).read_text(), "the trap", 10)
