@@ -26,19 +26,21 @@ class Fan(Generic[T]):
         """Each owner's name and its answer or failure, as they come, until `deadline` on the loop's clock."""
         loop = asyncio.get_running_loop()
         while self.waiting:
-            done, self.waiting = await asyncio.wait(
-                self.waiting, timeout=max(0.0, deadline - loop.time()), return_when=asyncio.FIRST_COMPLETED
-            )
+            task = next((task for task in self.waiting if task.done()), None)
+            if task is not None:
+                self.waiting.discard(task)
+                yield self._names[task], outcome(task)
+                continue
+            left = max(0.0, deadline - loop.time())
+            done, _ = await asyncio.wait(self.waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 return
-            for task in done:
-                yield self._names[task], outcome(task)
 
     def cancel(self) -> None:
         """Give up the calls that have not answered."""
         for task in self.waiting:
-            task.cancel()
             task.add_done_callback(_swallow)
+            task.cancel()
 
     def leave(self, keep: set[asyncio.Task[T]], late: Callable[[str, T | Failure], None]) -> None:
         """Let the others finish by themselves; `late` is told of each. `keep` holds them meanwhile."""

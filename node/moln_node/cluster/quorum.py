@@ -6,12 +6,13 @@ the newest write. docs/guarantees.md says why each rule is needed.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from moln_node.store.registers import NEVER, NULL_SLOT, KeyState, Row
-from moln_node.store.steps.replica import Outcome
+from moln_node.store.steps.replica import FORGOTTEN, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,8 +105,10 @@ def judge(
         slots: that it writes.
         unsent: owners that certainly have not heard of it.
     """
-    done = sum(vote is not None and vote.outcome == Outcome.DONE for vote in votes.values())
-    if done >= quorum:
+    held = Counter(ballot if vote.outcome == Outcome.DONE else vote.held for vote in votes.values() if vote is not None)
+    held.pop(NEVER, None)
+    held.pop(FORGOTTEN, None)
+    if max(held.values(), default=0) >= quorum:  # at one ballot: it was decided, be it replaced already
         return Verdict.DONE
     if all(slot == NULL_SLOT for slot in slots):
         # each of these will never take it, and never had it; whoever reads must ask one of them

@@ -35,6 +35,7 @@ OPERATION_SECONDS: Final = 15.0
 _DEEPER: Final = 16
 _GLANCE_SECONDS: Final = 0.008
 _GLANCES: Final = 2
+_INSISTENCE: Final = 3
 _BACKOFF_SECONDS: Final = 0.004
 _MOST_BACKOFF_SECONDS: Final = 0.25
 
@@ -128,16 +129,11 @@ class Registers:
             ballot = await self._clock.next()
             row = row_at(ballot)
             try:
-                if await self._attempt(register, ballot, (row,), supply, deadline):
-                    return row
+                await self._insist(register, ballot, (row,), supply, deadline)
             except _Again:
                 await _back_off(turn, deadline)
-                continue
-            view = await self.look(register, row.slot)
-            there = view.rows.get(row.slot)
-            if there is not None and there.version == ballot:
+            else:
                 return row
-            raise UnavailableError("it is not certain whether the write came about: try again")
         raise AssertionError
 
     async def decide(
@@ -188,20 +184,34 @@ class Registers:
             holders = view.holders[row.slot]
             return SlotWrite(row, source="" if owner in holders else min(holders))
 
-        if rows and not await self._attempt(register, ballot, rows, supply, deadline):
-            if not change.rows:  # what was seen is not yet made sure of: again, until it is
-                raise _Again
-            await self._make_sure(register, ballot, change.rows)
+        if change.rows:
+            await self._insist(register, ballot, rows, supply, deadline)
+        elif rows and not await self._attempt(register, ballot, rows, supply, deadline):
+            raise _Again  # what was seen is not yet made sure of: again, until it is
         if refusal is not None:
             raise refusal
         return change
 
-    async def _make_sure(self, register: Register, ballot: bytes, rows: Sequence[Row]) -> None:
-        """Find out whether a write came about that some owner has and no majority was seen to have."""
-        for row in rows:
-            there = (await self.look(register, row.slot)).rows.get(row.slot)
-            if there is None or there.version != row.version or ballot not in (there.ballot, there.version):
-                raise UnavailableError("it is not certain whether the write came about: try again")
+    async def _insist(
+        self,
+        register: Register,
+        ballot: bytes,
+        rows: Sequence[Row],
+        supply: Callable[[str, Row], SlotWrite | None],
+        deadline: float,
+    ) -> None:
+        """Have rows accepted, or find out that they never will be (_Again), or that this can't be known now.
+
+        Where some owner has them and no majority is seen to, reading the register decides its fate: then either it is
+        there, or the owners that were asked first can say by now that it is dead.
+        """
+        for turn in range(_INSISTENCE):
+            if await self._attempt(register, ballot, rows, supply, deadline, again=turn > 0):
+                return
+            views = {row.slot: await self.look(register, row.slot) for row in rows}
+            if all(_is_there(views[row.slot].rows.get(row.slot), row, ballot) for row in rows):
+                return
+        raise UnavailableError("it is not certain whether the write came about: try again")
 
     async def _ask(self, register: Register, slot: bytes | None, depth: int, deadline: float) -> View:
         """The answers of a majority of the owners, merged."""
@@ -256,8 +266,13 @@ class Registers:
         rows: Sequence[Row],
         supply: Callable[[str, Row], SlotWrite | None],
         deadline: float,
+        *,
+        again: bool = False,
     ) -> bool:
-        """Ask the owners to accept: True once a majority has, False where that can't be known; _Again if it is dead."""
+        """Ask the owners to accept: True once a majority has, False where that can't be known; _Again if it is dead.
+
+        `again` says that they were asked before: an owner that can't be reached now may have it from then.
+        """
         owners = self._cloud.owners_of(register)
         quorum = majority(len(owners))
         calls = {}
@@ -278,7 +293,7 @@ class Registers:
                 votes[owner] = known[owner] = vote
                 self._clock.saw(vote.state.ballot)
                 missed = missed or vote.outcome != Outcome.DONE
-            elif isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent):
+            elif not again and (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
                 unsent += 1
                 missed = True
             else:
@@ -319,6 +334,11 @@ class Registers:
             raise UnavailableError("the bucket is being deleted: try again")
         if Outcome.OLD not in outcomes:
             raise UnavailableError(f"too few of the {owners} owners can be reached, or have room: try again")
+
+
+def _is_there(found: Row | None, row: Row, ballot: bytes) -> bool:
+    """The slot holds what was written at `ballot`, be it decided anew since."""
+    return found is not None and found.version == row.version and ballot in (found.ballot, found.version)
 
 
 def _deadline() -> float:

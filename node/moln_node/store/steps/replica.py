@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _PAST: Final = 16
 _PAST_MS: Final = 60_000
 _STAMP_BITS: Final = 16
+_LENGTH: Final = 12
+FORGOTTEN: Final = b"\xff"
 
 
 class Outcome(StrEnum):
@@ -46,11 +48,15 @@ class Outcome(StrEnum):
 
 
 class Vote(msgspec.Struct, array_like=True, frozen=True):
-    """An owner's answer. `held` says that the version that was to be written is or lately was in its slot here."""
+    """An owner's answer.
+
+    `held` is the ballot at which the version that was to be written is, or lately was, in its slot here; empty if it
+    never was, and FORGOTTEN where that is not known any more.
+    """
 
     outcome: str
     state: KeyState = KeyState()
-    held: bool = False
+    held: bytes = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def accept(
         return Vote(Outcome.DONE, known)
     promised = max(registers.promise(tx.db, bucket_id, key), floor)
     if ballot < promised or ballot <= known.accepted:
-        held = any(_held(tx, bucket_id, key, write.row) for write in writes)
+        held = max((_held(tx, bucket_id, key, write.row) for write in writes), default=NEVER)
         return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
     if not all(_has_bytes(tx, bucket_id, key, write, register) for write in writes):
         return Vote(Outcome.MISSING, known)
@@ -174,14 +180,21 @@ def _is_newer(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
     return found is None or row.ballot > _ballot(found)
 
 
-def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
-    """Whether this version is, or may lately have been, in its slot here."""
+def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bytes:
+    """At which ballot this version is, or lately was, in its slot here."""
     found = _slot_row(tx, bucket_id, key, row)
     if found is None:
-        return False
-    past = found[1].past
-    forgotten = len(past) == _PAST and row.version < min(past)
-    return forgotten or row.version in past or found[0].to_bytes() == row.version
+        return NEVER
+    past = {pair[:_LENGTH]: pair[_LENGTH:] for pair in (_pair(*found), *found[1].past)}
+    if len(found[1].past) == _PAST and row.version < min(past):
+        return FORGOTTEN
+    return past.get(row.version, NEVER)
+
+
+def _pair(version: Version, document: RecordDocument) -> bytes:
+    """A version with its ballot."""
+    raw = version.to_bytes()
+    return raw + (document.ballot or raw)
 
 
 def _keeps_bytes(found: lookup.Found | None, row: Row) -> bool:
@@ -237,10 +250,10 @@ def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ba
 
 
 def _past(replaced: Version, document: RecordDocument, by: Version) -> tuple[bytes, ...]:
-    """The versions that the null slot lately held, newest first."""
+    """The versions that the null slot lately held, newest first, each with its ballot."""
     oldest = max(0, by.milliseconds - _PAST_MS) << _STAMP_BITS
-    past = (replaced.to_bytes(), *document.past)[:_PAST]
-    return tuple(version for version in past if Version.from_bytes(version).stamp >= oldest)
+    past = (_pair(replaced, document), *document.past)[:_PAST]
+    return tuple(pair for pair in past if Version.from_bytes(pair[:_LENGTH]).stamp >= oldest)
 
 
 def _segments(tx: Transaction, register: Register, write: Write, ballot: bytes) -> tuple[tuple[Segment, ...], Parts]:

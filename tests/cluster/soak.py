@@ -1,0 +1,130 @@
+"""Run a cloud under faults and clients, and check the history: `python -m tests.cluster.soak --seconds 60 --seed 1`.
+
+Exits with 1 at the first violation and says where the history is. The same seed does the same things, as far as the
+machine's timing lets it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.cluster.client import Client
+from tests.cluster.faults import Faults
+from tests.cluster.history import Clients, History
+from tests.cluster.nodes import Cloud, Node
+
+_ROUND_SECONDS = 4.0
+_CLIENTS = 8
+_CONVERGE_SECONDS = 60.0
+BUCKET = "soak"
+
+
+def clocks(seed: int, count: int) -> dict[str, dict[str, str]]:
+    """Every other node's clock is wrong, by up to a minute."""
+    chance = random.Random(f"clocks/{seed}")
+    return {
+        f"n{number}": {"MOLN_TEST_CLOCK_SKEW_MS": str(chance.choice((0, chance.randint(-60_000, 60_000))))}
+        for number in range(count)
+    }
+
+
+async def soak(room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, say: bool = True) -> History:
+    """Let clients work under faults; the history, when all nodes agree again about every key."""
+
+    def tell(text: str) -> None:
+        if say:
+            print(f"{time.monotonic() - begun:7.2f} {text}", flush=True)  # noqa: T201 (a command)
+
+    begun = time.monotonic()
+    history = History(room / "history.jsonl")
+    async with Cloud(room, count, clocks(seed, count)) as cloud:
+        client = Client(seconds=8.0)
+        try:
+            nodes = list(cloud.nodes.values())
+            made = await client.call(nodes[0], "PUT", f"/{BUCKET}")
+            assert made.status == 200, made
+            clients = Clients(cloud, client, history, BUCKET, seed)
+            harm = Faults(cloud, seed, tell)
+            harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
+            working = asyncio.create_task(clients.run(_CLIENTS, seconds))
+            while not working.done():
+                await asyncio.wait({working}, timeout=_ROUND_SECONDS)
+                clients.round += 1
+                if harming.done() and faults:
+                    harming.result()
+            await working
+            harming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await harming
+            cloud.heal()
+            for node in nodes:
+                if node.s3 is None:
+                    await node.start()
+                else:
+                    node.resume()
+            await _agree(client, nodes, clients.used)
+            tell(f"{harm.count} faults; {history.counts}")
+        finally:
+            history.close()
+            await client.close()
+    return history
+
+
+async def _agree(client: Client, nodes: list[Node], keys: set[str]) -> None:
+    """Every node must answer alike about every key, and list exactly what is there."""
+    deadline = time.monotonic() + _CONVERGE_SECONDS
+    while True:
+        states = [await _state(client, node, keys) for node in nodes]
+        if states[0] is not None and all(state == states[0] for state in states):
+            return
+        assert time.monotonic() < deadline, f"the nodes do not agree: {states}"
+        await asyncio.sleep(0.5)
+
+
+async def _state(client: Client, node: Node, keys: set[str]) -> dict[str, str] | None:
+    """What one node says of every key; None while it can't."""
+    found = {}
+    for key in sorted(keys):
+        answer = await client.call(node, "GET", f"/{BUCKET}/{key}")
+        if answer.status not in (200, 404):
+            return None
+        if answer.status == 200:
+            found[key] = answer.etag
+    listing = await client.call(node, "GET", f"/{BUCKET}", query={"list-type": "2"})
+    if listing.status != 200:
+        return None
+    text = listing.body.decode()
+    etags = [etag.strip('"').replace("&quot;", "") for etag in re.findall(r"<ETag>([^<]*)</ETag>", text)]
+    listed = dict(zip(re.findall(r"<Key>([^<]*)</Key>", text), etags, strict=True))
+    assert listed == found, (listed, found)
+    return found
+
+
+def main() -> None:
+    """The command."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--nodes", type=int, default=3)
+    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options.add_argument("--no-faults", action="store_true")
+    given = options.parse_args()
+    room = Path(tempfile.mkdtemp(prefix="moln-soak-"))
+    sys.stdout.write(f"seed {given.seed}, {given.nodes} nodes, {given.seconds:.0f} s, in {room}\n")
+    history = asyncio.run(soak(room, given.seconds, given.nodes, given.seed, faults=not given.no_faults))
+    code, said = history.check()
+    sys.stdout.write(said)
+    if code:
+        sys.stdout.write(f"history: {history.path}; again with --seed {given.seed}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
