@@ -59,6 +59,9 @@ async def open_source(call: Call) -> AsyncIterator[tuple[Source, Bucket, Reading
     opened = False
     try:
         bucket = await call.authorise(action, source.bucket, source.key, version_id=source.version_id)
+        expected = call.headers.get("x-amz-source-expected-bucket-owner")
+        if expected is not None and expected != bucket.owner:
+            raise S3Error("AccessDenied", "The source's bucket does not belong to the owner that is expected.")
         async with call.objects.open(source.bucket, source.key, source.version_id) as reading:
             check_copy_source(call.headers, reading.record.etag, reading.record.modified_ms)
             opened = True

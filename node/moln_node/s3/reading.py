@@ -154,9 +154,9 @@ async def _stream(
     response.content_length = length
     await call.start(response)
     try:
-        await response.write(first)
+        await call.send(response, first)
         async for block in blocks:
-            await response.write(block)
+            await call.send(response, block)
         await response.write_eof()
     except BaseException:
         if call.request.transport is not None:

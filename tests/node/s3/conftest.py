@@ -136,6 +136,12 @@ class serving:  # noqa: N801 used as a context manager, named as one
 
 
 @pytest.fixture
+def serve() -> Callable[[Path], serving]:
+    """A server of one test's own, over a directory that it may look into, for the length of a `with`."""
+    return serving
+
+
+@pytest.fixture
 def s3(server: Server) -> Iterator[Any]:
     """A boto3 client with the ordinary key."""
     client = server.client()

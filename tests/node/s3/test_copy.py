@@ -81,6 +81,15 @@ def test_missing_sources_are_named(s3: Any, bucket: str, refused: Refused) -> No
         s3.copy_object(Bucket=bucket, Key="b", CopySource=bucket)
 
 
+def test_the_sources_owner_can_be_named(s3: Any, bucket: str, refused: Refused) -> None:
+    """A copy from a bucket of somebody else than the client expects is refused."""
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    place = {"Bucket": bucket, "Key": "b", "CopySource": {"Bucket": bucket, "Key": "a"}}
+    s3.copy_object(**place, ExpectedSourceBucketOwner="main-id")
+    with refused(403, "AccessDenied"):
+        s3.copy_object(**place, ExpectedSourceBucketOwner="alt-id")
+
+
 def test_a_source_of_another_owner_is_refused(s3: Any, alt: Any, bucket: str, refused: Refused) -> None:
     """Who may not read the source may not copy it."""
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
