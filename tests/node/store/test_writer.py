@@ -1,0 +1,117 @@
+"""Group commit: many steps share one fsync, and yet each fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+from tests.node.store.harness import BUCKET, get, put, with_bucket
+
+from moln_node.store.errors import CorruptError, NoSuchKeyError, StoreError
+from moln_node.store.model import Usage
+from moln_node.store.writer import GroupCommit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moln_node.store.transaction import Transaction
+
+
+def insert_junk(tx: Transaction) -> None:
+    """A change that would be seen."""
+    tx.db.execute("INSERT INTO meta VALUES ('junk', 1)")
+    tx.count(1, "STANDARD", objects=1000)
+
+
+def junk(tx: Transaction) -> int:
+    """How often that change is there."""
+    count = tx.db.execute("SELECT count(*) FROM meta WHERE name = 'junk'").fetchone()
+    assert count is not None
+    return int(count[0])
+
+
+def changing_then(error: Exception) -> Callable[[Transaction], None]:
+    """A faulty step: it changes something and then raises."""
+
+    def step(tx: Transaction) -> None:
+        insert_junk(tx)
+        raise error
+
+    return step
+
+
+@pytest.mark.parametrize("error", [NoSuchKeyError(), ValueError("a defect"), MemoryError()], ids=repr)
+async def test_a_faulty_step_fails_alone(tmp_path: Path, error: Exception) -> None:
+    """A step that raises in the middle of a commit of twenty others: only it fails, and its change is not there."""
+    async with with_bucket(tmp_path) as objects:
+        good = [put(objects, str(number), b"x") for number in range(20)]
+        faulty = objects.store.commit(changing_then(error))
+        outcomes = await asyncio.gather(*good[:10], faulty, *good[10:], return_exceptions=True)
+        assert [o for o in outcomes if isinstance(o, BaseException)] == [error]
+        assert await objects.store.commit(junk) == 0
+        assert await objects.bucket_usage(BUCKET) == Usage(20, 20)
+        assert len((await objects.list_objects(BUCKET)).records) == 20
+
+
+async def test_steps_share_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred puts at once need far fewer commits than a hundred: that is what an fsync is shared by."""
+    commits = 0
+    commit = GroupCommit._commit
+
+    def counted(self: GroupCommit) -> None:
+        nonlocal commits
+        commits += 1
+        commit(self)
+
+    async with with_bucket(tmp_path) as objects:
+        monkeypatch.setattr(GroupCommit, "_commit", counted)
+        await asyncio.gather(*(put(objects, str(number), b"x") for number in range(100)))
+        assert 0 < commits < 50
+
+
+async def test_after_a_failed_commit_nothing_more_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the disk refuse an fsync, nobody knows what it kept: reads go on, writes fail until a restart."""
+
+    def refuse(_: GroupCommit) -> None:
+        raise apsw.IOError("IOError: disk I/O error")
+
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "before", b"1")
+        with monkeypatch.context() as patch:
+            patch.setattr(GroupCommit, "_commit", lambda self: _failing_commit(self, refuse))
+            with pytest.raises(apsw.IOError):
+                await put(objects, "lost", b"2")
+        with pytest.raises(apsw.IOError):
+            await put(objects, "after", b"3")
+        assert await get(objects, "before") == b"1"
+        assert objects.store.ledger.in_flight() == 0
+
+
+def _failing_commit(self: GroupCommit, refuse: object) -> None:
+    """As `_commit` does when COMMIT raises."""
+    try:
+        refuse(self)  # type: ignore[operator]
+    except apsw.IOError as error:
+        self._broken = error
+        raise
+
+
+async def test_a_damaged_row_met_in_a_step_harms_no_other(tmp_path: Path) -> None:
+    """Overwriting an object whose record is damaged fails with CorruptError, beside writes that succeed."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "bad", b"x")
+        await objects.store.commit(
+            lambda tx: tx.db.execute(
+                "UPDATE record SET document = CAST(x'00' || substr(document, 2) AS BLOB)"
+            ).fetchall()
+        )
+        outcomes = await asyncio.gather(
+            put(objects, "bad", b"new"), *(put(objects, str(n), b"y") for n in range(5)), return_exceptions=True
+        )
+        assert isinstance(outcomes[0], CorruptError)
+        assert not any(isinstance(outcome, StoreError) for outcome in outcomes[1:])
