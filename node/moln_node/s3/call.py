@@ -6,6 +6,7 @@ Made by `moln_node.s3.app` after routing, authentication and authorisation; a ha
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,15 @@ class Call:
         """Send the head of a streamed answer, with the headers that every answer has. The body is the handler's."""
         response.headers.update(self.common)
         await response.prepare(self.request)
+
+    async def send(self, response: web.StreamResponse, block: bytes) -> None:
+        """Send a block of a streamed answer; ConnectionResetError if the client does not take it in time."""
+        try:
+            async with asyncio.timeout(self.settings.send_idle):
+                await response.write(block)
+        except TimeoutError:
+            msg = f"the client took less than a block in {self.settings.send_idle} s"
+            raise ConnectionResetError(msg) from None
 
     @property
     def size(self) -> int | None:

@@ -30,6 +30,7 @@ class Settings:
     trust_forwarded: bool = False  # a proxy in front sets X-Forwarded-Host, -Proto and -For, and nobody else can
     max_skew: int = 900  # between a signature's clock and ours
     body_idle: float = 60.0  # without a byte of a body, the request is given up
+    send_idle: float = 300.0  # for a client to take a block of at most 1 MiB
     max_document: int = 4 * 1024 * 1024  # XML and JSON bodies
     now: Callable[[], float] = time.time
     stop_seconds: float = 60.0  # for the requests under way when the node stops

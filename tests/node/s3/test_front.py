@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import re
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 from defusedxml import ElementTree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moln_node.s3 import routing, xml
+from moln_node.s3.app import make_runner
+from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.errors import S3Error
+from moln_node.s3.settings import Settings
 from moln_node.s3.target import parse_target
+from moln_spec.credentials import Credentials
 
 if TYPE_CHECKING:
-    import http.client
-
     from .conftest import Server
 
 KEYS = ["a b", "..", "a/../b", "a//b", "/", "//", "%2F", "a+b", "\n", "\r\n", "\x00\x01", "ä", "\U0001f600", "?x=1#y",
@@ -164,6 +171,65 @@ def test_expect_is_met_where_everybody_may_write(server: Server, s3: Any, bucket
         connection.sendall(b"hello")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"hello"
+
+
+async def start_front(server: Server, front_settings: Settings) -> web.BaseRunner:
+    """Another front over the objects of the server, in its loop, with settings of its own and no keys."""
+    runner = make_runner(server.objects, Keyring(Credentials()), front_settings)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner
+
+
+def test_a_client_that_takes_nothing_is_given_up(server: Server, s3: Any, bucket: str) -> None:
+    """A download whose client stops reading ends with its connection, and holds nothing open for ever."""
+    size = 32 * 1024 * 1024
+    s3.put_object(Bucket=bucket, Key="k", Body=bytes(size), ACL="public-read")
+    runner = server.run(start_front(server, Settings(send_idle=0.2)))
+    try:
+        with socket.create_connection(runner.addresses[0][:2], timeout=20) as connection:
+            connection.sendall(f"GET /{bucket}/k HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            deadline = time.monotonic() + 20
+            while runner.server.connections and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not runner.server.connections
+            taken = 0
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(65536):
+                    taken += len(piece)
+            assert taken < size
+    finally:
+        server.run(runner.cleanup())
+
+
+def test_forwarded_and_virtual_hosts(server: Server, s3: Any, bucket: str) -> None:
+    """Behind a proxy that is trusted, host and address are the client's; to others the proxy's headers mean nothing."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        "Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.9"}, "Bool": {"aws:SecureTransport": "true"}},
+    }
+    s3.put_object(Bucket=bucket, Key="k", Body=b"hello")
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    headers = {
+        "Host": "internal",
+        "X-Forwarded-Host": f"{bucket}.s3.example",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-For": "198.51.100.1, 203.0.113.9",
+    }
+    for trusted, expected in ((True, 200), (False, 404)):
+        runner = server.run(start_front(server, Settings(domains=("s3.example",), trust_forwarded=trusted)))
+        try:
+            host, port = runner.addresses[0][:2]
+            connection = http.client.HTTPConnection(host, port, timeout=20)
+            connection.request("GET", "/k", headers=headers)
+            assert connection.getresponse().status == expected
+            connection.close()
+        finally:
+            server.run(runner.cleanup())
 
 
 @pytest.mark.parametrize(
