@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+
+_SPACE_AGE: Final = 0.1
+"""Seconds for which a look at the volume holds; what settles meanwhile is taken off."""
 
 UPLOADS: Final = 1 << 40
 """In a cloud of many nodes, what this and the number of a bucket add up to carries the rows of its uploads."""
@@ -67,6 +71,9 @@ class Ledger:
         self._in_flight: Counter[int] = Counter()
         self._total_held = 0
         self._total_in_flight = 0
+        self._measured: Space | None = None
+        self._measured_at = 0.0
+        self._settled_since = 0  # bytes that were in flight when the volume was measured, or came after
         for (bucket_id, _), (_, size, parts) in usage.items():
             self._held[bucket_id] += size + parts
             self._total_held += size + parts
@@ -78,7 +85,7 @@ class Ledger:
             QuotaExceededError: the bucket or the node would hold more than its quota.
             StorageFullError: the volume would have less than its reserve left.
         """
-        space = self.space()
+        space = self._recent_space()
         floor = space.total * bounds.reserve_percent / 100
         with self._lock:
             bucket_after = self._held[bucket_id] + self._in_flight[bucket_id] + size
@@ -93,7 +100,7 @@ class Ledger:
                     f"the node would hold {node_after} bytes, its quota is {bounds.node_quota}: "
                     "delete objects, raise the quota or add nodes"
                 )
-            if space.available - self._total_in_flight - size < floor:
+            if space.available - self._settled_since - self._total_in_flight - size < floor:
                 raise StorageFullError(
                     f"the volume has {space.available} bytes left and keeps {floor:.0f} in reserve: "
                     "delete objects, grow the volume or add nodes"
@@ -110,6 +117,7 @@ class Ledger:
                     reservation.held = False
                     self._in_flight[reservation.bucket_id] -= reservation.size
                     self._total_in_flight -= reservation.size
+                    self._settled_since += reservation.size
             for place, (objects, size, parts) in usage.items():
                 sums = self._usage.setdefault(place, [0, 0, 0])
                 sums[0] += objects
@@ -144,6 +152,14 @@ class Ledger:
         """Bytes reserved by writes that are under way."""
         with self._lock:
             return self._total_in_flight
+
+    def _recent_space(self) -> Space:
+        """The volume as it was up to `_SPACE_AGE` ago: asking the kernel for each small write would stall the loop."""
+        now = time.monotonic()
+        if self._measured is None or now - self._measured_at >= _SPACE_AGE:
+            self._settled_since = 0
+            self._measured, self._measured_at = self.space(), now
+        return self._measured
 
     def space(self) -> Space:
         """The volume as it is now."""

@@ -94,6 +94,7 @@ async def test_the_reserve_refuses_writes_and_nothing_else(tmp_path: Path, monke
     """A volume that is full but for its reserve: 'full' for writes; reads, lists and deletes go on."""
     async with with_bucket(tmp_path, limits=Limits(reserve_percent=10)) as objects:
         await put(objects, "a", b"here")
+        monkeypatch.setattr("moln_node.store.ledger._SPACE_AGE", 0.0)  # look at the volume for every write
         monkeypatch.setattr(Ledger, "space", lambda _: Space(total=1000, available=150))
         await put(objects, "fits", bytes(50))
         with pytest.raises(StorageFullError):
