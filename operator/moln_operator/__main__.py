@@ -30,6 +30,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     run.add_argument("--image-pull-policy", default=given("image-pull-policy", "IfNotPresent"))
     run.add_argument("--image-pull-secrets", default=given("image-pull-secrets", ""), help="names, separated by commas")
     run.add_argument("--namespaces", default=given("namespaces", ""), help="separated by commas; empty: every one")
+    run.add_argument("--class", dest="operator_class", default=given("class", ""), help="only Clouds annotated so")
     run.add_argument("--operator-namespace", default=given("operator-namespace", "moln-system"))
     run.add_argument("--identity", default=given("identity", socket.gethostname()))
     run.add_argument("--listen", default=given("listen", "0.0.0.0:8080"), help="HOST:PORT of health and metrics")
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         image_pull_policy=options.image_pull_policy,
         image_pull_secrets=_names(options.image_pull_secrets),
         namespaces=_names(options.namespaces) or (EVERY_NAMESPACE,),
+        operator_class=options.operator_class,
         operator_namespace=options.operator_namespace,
         identity=options.identity,
         listen_host=host or "0.0.0.0",  # noqa: S104 (probes come from outside the pod)

@@ -59,6 +59,8 @@ class Reconciler:
 
         ReconcileError when something failed that is worth another try.
         """
+        if not self.observer.is_ours(key):
+            return None
         observed = await self.observer.observe(key)
         if observed is None:
             self.applier.forget(key)

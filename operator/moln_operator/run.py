@@ -50,6 +50,7 @@ class Operator:
         self.inventory = Inventory()
         self.queue = WorkQueue()
         self.leads = False
+        self.stands_by = settings.leader_election
         self._api = api
         self._pusher = Pusher(nodes)
         self._watches = [
@@ -60,7 +61,7 @@ class Operator:
         events = Events(api, settings.identity)
         reporter = Reporter(api, self.inventory, events)
         self._reconciler = Reconciler(
-            observer=Observer(api, self.inventory, nodes, Zones(api)),
+            observer=Observer(api, self.inventory, nodes, Zones(api), settings.operator_class),
             applier=Applier(api, self.inventory),
             pusher=self._pusher,
             reporter=reporter,
@@ -85,11 +86,14 @@ class Operator:
         ]
 
     def problems_ready(self) -> list[str]:
-        """What keeps this process from working."""
+        """What keeps this process from working; nothing while it stands by for another leader."""
+        if self.stands_by:
+            return []
         return [f"{watch.kind} is not listed yet" for watch in self._watches if not watch.listed.is_set()]
 
     async def run(self) -> None:
         """Work until cancelled."""
+        self.stands_by = False
         async with asyncio.TaskGroup() as tasks:
             for watch in self._watches:
                 tasks.create_task(watch.run(), name=f"watch {watch.kind} in {watch.namespace}")

@@ -20,6 +20,7 @@ class Settings:
         image_pull_policy: pull policy of the nodes.
         image_pull_secrets: Secrets, in the Cloud's namespace, that the image is pulled with.
         namespaces: where Clouds are looked after; `*` alone: everywhere.
+        operator_class: only Clouds whose annotation `moln.dev/operator` says this; empty: those that have none.
         operator_namespace: where the operator itself runs: its Lease, and who may reach the nodes' port 9001.
         identity: this process among several, for the Lease.
         listen_host: address of /live, /ready and /metrics.
@@ -35,6 +36,7 @@ class Settings:
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = (EVERY_NAMESPACE,)
+    operator_class: str = ""
     operator_namespace: str = "moln-system"
     identity: str = "moln-operator"
     listen_host: str = "0.0.0.0"  # noqa: S104 (probes come from outside the pod)

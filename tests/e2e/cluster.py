@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from moln_lab.lab import Lab
 
 Manifest = dict[str, Any]
+CLASS = "e2e"
+"""The tests' Clouds are looked after by the tests' operators alone, whatever else is installed on the lab."""
 
 
 def eventually(says: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -157,6 +159,7 @@ class Operator:
         flags = {
             "image": namespace.image,
             "namespaces": namespace.name,
+            "class": CLASS,
             "listen": "127.0.0.1:0",
             "log-format": "text",
             "workers": str(workers),
@@ -219,6 +222,6 @@ def a_cloud(name: str, **spec: Any) -> Manifest:
     return {
         "apiVersion": "moln.dev/v1alpha1",
         "kind": "Cloud",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": {"moln.dev/operator": CLASS}},
         "spec": {"nodes": {**nodes, **spec.pop("nodes", {})}, **spec},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LEAST_NODES = 3
-OPERATORS = "app.kubernetes.io/name=moln-operator"
 
 
 @pytest.fixture(scope="session")
@@ -39,28 +37,12 @@ def image(lab: Lab) -> str:
 
 
 @pytest.fixture(scope="session")
-def resources(lab: Lab) -> Iterator[Lab]:
-    """The lab with the CRDs of this release, and no operator of a Helm release at work beside the tests' own."""
+def resources(lab: Lab) -> Lab:
+    """The lab with the CRDs of this release."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         # In the name of Helm, so that the chart's tests find no other owner of a field.
         lab.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", str(path))
-    found = json.loads(lab.kubectl("get", "deployments", "-A", "-l", OPERATORS, "-o", "json"))["items"]
-    stopped = [
-        (item["metadata"]["namespace"], item["metadata"]["name"], item["spec"]["replicas"])
-        for item in found
-        if not any(f.startswith("--namespaces=") and f != "--namespaces=" for f in _flags(item))
-    ]
-    for namespace, name, _ in stopped:
-        lab.kubectl("-n", namespace, "scale", f"deployment/{name}", "--replicas=0")
-        lab.kubectl("-n", namespace, "wait", "--for=delete", "pod", "-l", OPERATORS, "--timeout=60s", timeout=70)
-    yield lab
-    for namespace, name, replicas in stopped:
-        lab.kubectl("-n", namespace, "scale", f"deployment/{name}", f"--replicas={replicas}")
-
-
-def _flags(deployment: dict) -> list[str]:  # type: ignore[type-arg]
-    """The operator's flags in a Deployment."""
-    return list(deployment["spec"]["template"]["spec"]["containers"][0].get("args") or [])
+    return lab
 
 
 @pytest.fixture

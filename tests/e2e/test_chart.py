@@ -8,8 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-from tests.e2e.cluster import a_cloud, eventually
+from tests.e2e.cluster import CLASS, a_cloud, eventually
 from tests.e2e.conftest import ROOT
 
 from moln_lab.errors import LabError
@@ -42,12 +41,12 @@ def values(namespace: Namespace, **operator: Any) -> tuple[str, ...]:
     repository, _, tag = namespace.image.rpartition(":")
     document = {
         "image": {"repository": repository, "tag": tag},
-        "operator": {"namespaces": [namespace.name], "pollSeconds": 5, **operator},
+        "operator": {"namespaces": [namespace.name], "class": CLASS, "pollSeconds": 5, **operator},
         "cloud": FIRST,
         "rbac": {"aggregate": False},
     }
-    path = namespace.scratch / "values.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path = namespace.scratch / "values.json"  # JSON, because Helm takes a bare tag such as 12e34 for a number
+    path.write_text(json.dumps(document))
     return ("--values", str(path), "--take-ownership", "--force-conflicts", "--wait", "--timeout", "150s")
 
 
@@ -107,8 +106,10 @@ def test_the_operator_has_no_rights_beyond_its_namespaces(namespace: Namespace) 
     user = f"--as=system:serviceaccount:{namespace.name}:moln"
 
     def may(verb: str, what: str, where: str) -> bool:
+        resource, _, part = what.partition("/")
         try:
-            return namespace.lab.kubectl("auth", "can-i", verb, what, "-n", where, user).strip() == "yes"
+            said = namespace.lab.kubectl("auth", "can-i", verb, resource, f"--subresource={part}", "-n", where, user)
+            return said.strip() == "yes"
         except LabError:
             return False  # can-i answers "no" with a failure
 

@@ -26,7 +26,7 @@ _KEEP_ALIVE: Final = (
 
 
 def connect(namespaces: int) -> AsyncClient:
-    """A client for watches of every kind in this many namespaces, and for the workers' calls beside them. ConfigError."""
+    """A client for watches of every kind in this many namespaces, and the workers' calls beside them. ConfigError."""
     config = KubeConfig.from_env().get()
     if config is None or config.user is None:
         raise ConfigError("no cluster: run in a pod with a service account, or name a kubeconfig in KUBECONFIG")

@@ -26,17 +26,29 @@ if TYPE_CHECKING:
     from moln_operator.observe.nodes import Answer, NodeClient
     from moln_operator.observe.zones import Zones
 
+CLASS_ANNOTATION: Final = "moln.dev/operator"
 _COUNTED: Final = tuple(kind for kind in CHILDREN if kind not in ("Pod", "PersistentVolumeClaim"))
 
 
 class Observer:
     """Answers what is so for one cloud at a time."""
 
-    def __init__(self, api: Api, inventory: Inventory, nodes: NodeClient, zones: Zones) -> None:
+    def __init__(
+        self, api: Api, inventory: Inventory, nodes: NodeClient, zones: Zones, operator_class: str = ""
+    ) -> None:
         self._api = api
+        self._class = operator_class
         self._inventory = inventory
         self._nodes = nodes
         self._zones = zones
+
+    def is_ours(self, key: CloudKey) -> bool:
+        """Whether a Cloud is this operator's and not another's: two never work on one. A missing one is everybody's."""
+        known = self._inventory.get("Cloud", *key)
+        if known is None:
+            return True
+        annotations = known.content["metadata"].get("annotations") or {}
+        return bool(annotations.get(CLASS_ANNOTATION, "") == self._class)
 
     async def observe(self, key: CloudKey) -> Observed | None:
         """The state of a cloud; None when there is no such Cloud. ValidationError if the Cloud is not understood."""
