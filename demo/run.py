@@ -32,6 +32,13 @@ MANIFEST = "examples/photos-and-archive.yaml"
 STEPS = 7
 
 
+def shortened(lines: list[str], head: int = 30, tail: int = 2) -> list[str]:
+    """The lines, with those in the middle counted where there are too many for a screen."""
+    if len(lines) <= head + tail:
+        return lines
+    return [*lines[: head // 5], f"... {len(lines) - head // 5 - tail} more ...", *lines[-tail:]]
+
+
 class Story:
     """Tells what happens, runs it, and keeps the time."""
 
@@ -52,7 +59,7 @@ class Story:
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
         if show:
-            print("".join(f"    {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
+            print("".join(f"    {line}\n" for line in shortened(done.stdout.splitlines())), end="", flush=True)
         return done.stdout
 
 
@@ -99,7 +106,7 @@ def install(story: Story, cluster: Cluster) -> None:
     story.step("The operator", "One Helm chart: the operator, its three resource kinds and what it may do.")
     story.run(
         cluster, "helm", "upgrade", "--install", "moln", "charts/moln", "--namespace", "moln-system",
-        "--create-namespace", "--set", f"image.repository={cluster.repository}", "--set", f"image.tag={cluster.tag}",
+        "--create-namespace", "--take-ownership", "--force-conflicts", "--set", f"image.repository={cluster.repository}", "--set", f"image.tag={cluster.tag}",
         "--wait", "--timeout", "3m",
     )  # fmt: skip
     story.step("A cloud", f"{MANIFEST} is all a user writes: a size, two storage classes, rules that choose.")
