@@ -105,10 +105,11 @@ def install(story: Story, cluster: Cluster) -> None:
     """Helm, then a Cloud, then wait."""
     story.step("The operator", "One Helm chart: the operator, its three resource kinds and what it may do.")
     story.run(
-        cluster, "helm", "upgrade", "--install", "moln", "charts/moln", "--namespace", "moln-system",
-        "--create-namespace", "--take-ownership", "--force-conflicts", "--set", f"image.repository={cluster.repository}", "--set", f"image.tag={cluster.tag}",
-        "--wait", "--timeout", "3m",
-    )  # fmt: skip
+        cluster,
+        *("helm", "upgrade", "--install", "moln", "charts/moln", "--namespace", "moln-system", "--create-namespace"),
+        *("--set", f"image.repository={cluster.repository}", "--set", f"image.tag={cluster.tag}"),
+        *("--take-ownership", "--force-conflicts", "--wait", "--timeout", "3m"),
+    )
     story.step("A cloud", f"{MANIFEST} is all a user writes: a size, two storage classes, rules that choose.")
     namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     subprocess.run(
