@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -34,7 +35,12 @@ def quoted(etag: str) -> str:
 
 def second(milliseconds: int) -> str:
     """A moment in XML to the second, as S3 shows it, so that listings and headers agree."""
-    return xml.iso_time(milliseconds - milliseconds % 1000)
+    return _second(milliseconds // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return xml.iso_time(seconds * 1000)
 
 
 def version_headers(bucket: Bucket, record: Record) -> dict[str, str]:
