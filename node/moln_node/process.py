@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _BACKLOG: Final = 1024
 _PEER_STOP_SECONDS: Final = 1.0
+_JOIN_SECONDS: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +117,8 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         s3_runner = make_s3_runner(served, keyring, s3_settings)
         s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen))
 
+        if cluster is not None:
+            await cluster.joined(_JOIN_SECONDS)
         _log.info("serves cloud %s (epoch %d): S3 on %s, peers on %s", cloud_map.cloud, cloud_map.epoch, s3, peer)
         if settings.ready_file is not None:
             _write_ready_file(settings.ready_file, s3, peer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -36,12 +36,18 @@ class Client:
 
     def __init__(self, seconds: float = 20.0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=seconds)
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
         self._auth = S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close()
+        await self.http.close()
 
     async def call(
         self,
@@ -59,7 +65,7 @@ class Client:
         request = AWSRequest(method=method, url=url, data=body, headers=dict(headers or {}))
         self._auth.add_auth(request)
         try:
-            async with self._http.request(
+            async with self.http.request(
                 method,
                 URL(url, encoded=True),
                 data=io.BytesIO(body),

@@ -27,7 +27,7 @@ class Faults:
         while True:
             await asyncio.sleep(self._chance.uniform(0.2, 1.0))
             self.count += 1
-            await self._chance.choices(kinds, (4, 4, 3, 3, 3, 2, 1))[0]()
+            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1))[0]()
 
     def _name(self) -> str:
         return self._chance.choice(list(self._cloud.nodes))

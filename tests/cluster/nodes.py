@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SECRET = "a secret of many nodes"
 ACCESS_KEY, SECRET_KEY = "tester", "tester-secret-key"
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 
 
 class Node:

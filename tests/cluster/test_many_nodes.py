@@ -145,3 +145,4 @@ async def test_one_node_of_three_may_be_gone(three: Cloud, client: Client) -> No
     assert (await client.call(first, "GET", "/faults/before")).status == 503
     await third.start()
     assert (await client.call(third, "GET", "/faults/after")).body == b"after" * 30_000
+    await second.start()

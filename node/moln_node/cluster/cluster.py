@@ -13,6 +13,7 @@ from moln_node.cluster.ballots import BallotClock
 from moln_node.cluster.buckets import Buckets
 from moln_node.cluster.cloud import CloudObjects
 from moln_node.cluster.hints import Hints
+from moln_node.cluster.joining import Joining
 from moln_node.cluster.members import Members
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
@@ -42,7 +43,8 @@ class Cluster:
         self.repair = Repair(members, self.registers)
         members.hints = Hints(local.store, self.repair.run)
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
-        self._hinting = asyncio.create_task(members.hints.run(), name="moln-hints")
+        self._joining = Joining(members, self.repair, clock, local.store)
+        self._tasks = [asyncio.create_task(members.hints.run(), name="moln-hints")]
 
     @classmethod
     async def start(
@@ -62,12 +64,25 @@ class Cluster:
         """
         number = next(node.number for node in cloud_map.nodes if node.name == me)
         clock = await BallotClock.start(local.store, number)
-        return cls(local, Members(local, cloud_map, me, secret), clock)
+        cluster = cls(local, Members(local, cloud_map, me, secret), clock)
+        own = await cluster._joining.begin()
+        cluster._tasks.append(asyncio.create_task(cluster._joining.run(own), name="moln-joining"))
+        return cluster
+
+    @property
+    def counts(self) -> bool:
+        """Whether this node counts as an owner: not before its disk holds what it should."""
+        return self.members.own.voting
+
+    async def joined(self, seconds: float) -> None:
+        """Wait until it does, for so long at most."""
+        await asyncio.wait({self._tasks[-1]}, timeout=seconds)
 
     async def close(self) -> None:
         """Finish what was begun; the store stays open."""
-        self._hinting.cancel()
-        await asyncio.gather(self._hinting, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.registers.close()
         await self.members.session.close()
 

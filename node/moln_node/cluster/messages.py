@@ -112,6 +112,21 @@ class UsageAnswer(msgspec.Struct, array_like=True, frozen=True):
     bytes: int
 
 
+class Enroll(msgspec.Struct, array_like=True, frozen=True):
+    """The node of that name has this disk. `replace` says that it takes the place of another, and is full."""
+
+    node: str
+    disk: bytes
+    replace: bool = False
+
+
+class Enrolled(msgspec.Struct, array_like=True, frozen=True):
+    """The disk that the node of that name is known by from now on, and the newest ballot that was seen here."""
+
+    disk: bytes
+    ballot: bytes
+
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -136,6 +151,8 @@ _DECODERS: Final = {
         PartsAnswer,
         UsageAsk,
         UsageAnswer,
+        Enroll,
+        Enrolled,
     )
 }
 

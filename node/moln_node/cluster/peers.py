@@ -15,7 +15,7 @@ import msgspec
 
 from moln_node.cluster import messages
 from moln_node.cluster.errors import PeerError, StaleEpochError
-from moln_node.cluster.messages import PartsAnswer, Staged, UsageAnswer
+from moln_node.cluster.messages import Enrolled, PartsAnswer, Staged, UsageAnswer
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
 from moln_node.store.scan import Page
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from moln_node.cluster.messages import Accept, Ask, Install, PartsAsk, Prepare, Scan, UsageAsk
+    from moln_node.cluster.messages import Accept, Ask, Enroll, Install, PartsAsk, Prepare, Scan, UsageAsk
     from moln_node.store.registers import Register, Row
 
     _Request = AbstractAsyncContextManager[aiohttp.ClientResponse]
@@ -109,6 +109,10 @@ class RemoteReplica:
     async def usage(self, message: UsageAsk) -> UsageAnswer:
         """See `Replica.usage`."""
         return await self._call("usage", message, UsageAnswer)
+
+    async def enroll(self, message: Enroll) -> Enrolled:
+        """See `Replica.enroll`."""
+        return await self._call("enroll", message, Enrolled)
 
     async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
         """See `Replica.stage`."""

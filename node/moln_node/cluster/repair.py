@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from moln_node.cluster.errors import PeerError
+from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.messages import Ask, Install, SlotWrite
 from moln_node.cluster.owners import majority
 from moln_node.cluster.quorum import merge
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moln_node.store.registers import Register
 
 _ALL_ROWS: Final = 1_000_000
+_TRIES: Final = 5
 
 
 class Repair:
@@ -51,6 +52,26 @@ class Repair:
         view = merge(states)
         told = [await self._tell(register, owner, state, view, quorum) for owner, state in states.items()]
         return whole and all(told)
+
+    async def refill(self, register: Register, owner: str) -> None:
+        """Give one owner, which does not count now, everything that the others hold.
+
+        Raises:
+            UnavailableError: the others that answer are no majority of the owners.
+        """
+        owners = self._members.owners_of(register)
+        quorum = majority(len(owners))
+        for _ in range(_TRIES):
+            states, _whole = await self._states(register, tuple(name for name in owners if name != owner))
+            if len(states) < quorum:
+                break
+            view = merge(states)
+            loose = [row.slot for row in view.rows.values() if len(view.holders[row.slot]) < quorum]
+            for slot in loose:
+                await self._registers.decide(register, lambda _view, _ballot: Change(), slot=slot)
+            if not loose and await self._tell(register, owner, KeyState(), view, quorum):
+                return
+        raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from a majority now")
 
     async def _states(self, register: Register, owners: tuple[str, ...]) -> tuple[dict[str, KeyState], bool]:
         """What each owner has; and whether all of them said."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import PartsAnswer, PartsAsk, Staged, UsageAnswer
-from moln_node.store import lookup, registers, scan
+from moln_node.cluster.messages import Enrolled, PartsAnswer, PartsAsk, Staged, UsageAnswer
+from moln_node.store import disks, lookup, registers, scan
 from moln_node.store.errors import CorruptError, NoSuchKeyError, NoSuchVersionError
 from moln_node.store.ledger import Bounds
 from moln_node.store.model import Sealed
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import apsw
 
     from moln_node.cluster.local import LocalObjects
-    from moln_node.cluster.messages import Accept, Ask, Install, Prepare, Scan, SlotWrite, UsageAsk
+    from moln_node.cluster.messages import Accept, Ask, Enroll, Install, Prepare, Scan, SlotWrite, UsageAsk
     from moln_node.store.bodies import NewBody
     from moln_node.store.documents import Parts
     from moln_node.store.ledger import Reservation
@@ -87,6 +87,10 @@ class Replica(Protocol):
 
     async def usage(self, message: UsageAsk) -> UsageAnswer:
         """What the owner holds of a bucket."""
+        ...
+
+    async def enroll(self, message: Enroll) -> Enrolled:
+        """Remember by which disk a node is known; the one known before stays unless it is to be replaced."""
         ...
 
 
@@ -336,6 +340,10 @@ class LocalReplica:
         held = self._store.ledger.bucket_usage(row.id)
         return UsageAnswer(held.objects, held.bytes)
 
+    async def enroll(self, message: Enroll) -> Enrolled:
+        """See `Replica.enroll`; also while the node does not vote."""
+        return await self._store.commit(lambda tx: _enroll(tx, message))
+
     def _require_vote(self) -> None:
         if not self.voting:
             raise PeerError("this node refills an empty disk and does not vote yet", sent=False)
@@ -352,6 +360,14 @@ class LocalReplica:
     def _reserve(self, size: int) -> Reservation:
         limits = self._local.limits
         return self._store.ledger.reserve(0, size, Bounds(None, limits.node_quota_bytes, limits.reserve_percent))
+
+
+def _enroll(tx: Transaction, message: Enroll) -> Enrolled:
+    disk = disks.known(tx.db, message.node)
+    if message.replace or not disk:
+        disk = message.disk
+        disks.remember(tx, message.node, disk)
+    return Enrolled(disk, registers.NEVER if tx.clock.newest is None else tx.clock.newest.to_bytes())
 
 
 async def _no_seal() -> Sealed:

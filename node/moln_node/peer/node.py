@@ -101,11 +101,19 @@ class Node:
             self._store_check(),
             self._writable_check(),
             self._space_check(),
+            *self._cluster_checks(),
             Check(name="map", state="ok", message=f"epoch {self._map.epoch}"),
             Check(name="credentials", state="ok", message=f"{self._keys} access keys")
             if self._keys
             else Check(name="credentials", state="fail", message="there is no access key: push credentials"),
         )
+
+    def _cluster_checks(self) -> tuple[Check, ...]:
+        if self.cluster is None:
+            return ()
+        if self.cluster.counts:
+            return (_ok("cluster"),)
+        return (Check(name="cluster", state="warn", message="does not count as an owner until its disk is filled"),)
 
     def _store_check(self) -> Check:
         error = self._watch.store_error

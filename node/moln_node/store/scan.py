@@ -30,8 +30,8 @@ AFTER_ALL: Final = b"\xff"
 class Query(msgspec.Struct, array_like=True, frozen=True):
     """What to list: keys from `start` on (inclusive) and below `upper`, at most `limit` entries.
 
-    `versions` asks for every version, not only each key's newest object. Keys that share what is before and including
-    the first `delimiter` behind `prefix` bytes are one group.
+    `versions` asks for every version, not only each key's newest object; `graves` for tombstones too. Keys that share
+    what is before and including the first `delimiter` behind `prefix` bytes are one group.
     """
 
     start: Place
@@ -40,6 +40,7 @@ class Query(msgspec.Struct, array_like=True, frozen=True):
     prefix: int = 0
     delimiter: bytes = b""
     versions: bool = False
+    graves: bool = False
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -113,7 +114,7 @@ def _rows(
                     break
                 continue
             version, document = lookup.decode_record(bucket_id, key, inverse, stored)
-            if document.tombstone:
+            if document.tombstone and not query.graves:
                 if passed >= _ROWS_UNTIL_SIGN:
                     yield key, inverse, None, passed
                     passed = 0
