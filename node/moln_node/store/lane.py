@@ -7,6 +7,7 @@ jobs that came meanwhile. `store` runs one lane that writes and a few that read.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -20,6 +21,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 _MOST_AT_ONCE: Final = 256
+_log = logging.getLogger("moln.store")
 
 
 class Job(Generic[C, T]):
@@ -100,7 +102,7 @@ class Lane(Generic[C]):
         while open_:
             jobs, open_ = self._take()
             if jobs:
-                worker.work(jobs)
+                _work(worker, jobs)
                 for job in jobs:
                     if job.error is not None and job.abandon is not None:
                         job.abandon()
@@ -123,6 +125,16 @@ class Lane(Generic[C]):
             except Empty:
                 return jobs, True
         return jobs, False
+
+
+def _work(worker: Worker[C], jobs: list[Job[C, object]]) -> None:
+    """Let the worker work; should it break its word and raise, whoever waits is told, and the lane goes on."""
+    try:
+        worker.work(jobs)
+    except BaseException as error:  # noqa: BLE001 (nobody else would tell those who wait)
+        _log.exception("a lane's worker failed")
+        for job in jobs:
+            job.error = error
 
 
 def _settle(jobs: list[Job[C, object]]) -> None:

@@ -15,7 +15,7 @@ from moln_node.store.documents import Place
 from moln_node.store.errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from concurrent.futures import Executor, Future
     from types import TracebackType
 
@@ -100,18 +100,21 @@ def _whole(db: apsw.Connection, bodies: BodyDirectory, segment: Segment) -> byte
 class OpenObject:
     """An object opened for reading: an async context manager, and the `Reading` that it gives."""
 
-    def __init__(self, bodies: BodyDirectory, threads: Executor, pins: Pins, finding: asyncio.Future[Held]) -> None:
+    def __init__(
+        self, bodies: BodyDirectory, threads: Executor, pins: Pins, find: Callable[[], asyncio.Future[Held]]
+    ) -> None:
         self._bodies = bodies
         self._threads = threads
         self._pins = pins
-        self._finding = finding
+        self._find = find
         self._held: Held | None = None
 
     async def __aenter__(self) -> Self:
+        finding = self._find()
         try:
-            self._held = await asyncio.shield(self._finding)
+            self._held = await asyncio.shield(finding)
         except asyncio.CancelledError:
-            self._finding.add_done_callback(self._release_late)
+            finding.add_done_callback(self._release_late)
             raise
         return self
 

@@ -20,27 +20,26 @@ class Pins:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.counts: Counter[int] = Counter()
-        """How often each body is pinned; read without the lock only where a stale answer is safe."""
+        self._counts: Counter[int] = Counter()
 
     def add(self, body_ids: Iterable[int]) -> None:
         """Pin each once more."""
         with self._lock:
             for body_id in body_ids:
-                self.counts[body_id] += 1
+                self._counts[body_id] += 1
 
     def remove(self, body_ids: Iterable[int]) -> None:
         """Take back one pin of each."""
         with self._lock:
             for body_id in body_ids:
-                self.counts[body_id] -= 1
-                if self.counts[body_id] <= 0:
-                    del self.counts[body_id]
+                self._counts[body_id] -= 1
+                if self._counts[body_id] <= 0:
+                    del self._counts[body_id]
 
     def free(self, body_ids: Iterable[int]) -> list[int]:
         """Those that nobody has pinned."""
         with self._lock:
-            return [body_id for body_id in body_ids if body_id not in self.counts]
+            return [body_id for body_id in body_ids if body_id not in self._counts]
 
 
 @dataclass(frozen=True, slots=True)

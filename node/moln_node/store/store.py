@@ -17,7 +17,7 @@ from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.collector import Collector
 from moln_node.store.lane import Lane
-from moln_node.store.reading import OpenObject, hold
+from moln_node.store.reading import Held, OpenObject, hold
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
 from moln_node.store.steps.bodies import find_and_pin
@@ -129,10 +129,13 @@ class Store:
     def open_object(self, target: Target, version_id: str | None) -> OpenObject:
         """Open an object for reading."""
         pins = self._state.pins
-        finding = self._reading.submit(
-            lambda db: hold(db, self.bodies, pins, target.bucket, target.bucket_id, target.key, version_id)
-        )
-        return OpenObject(self.bodies, self._threads, pins, finding)
+
+        def find() -> asyncio.Future[Held]:
+            return self._reading.submit(
+                lambda db: hold(db, self.bodies, pins, target.bucket, target.bucket_id, target.key, version_id)
+            )
+
+        return OpenObject(self.bodies, self._threads, pins, find)
 
     async def take(
         self,

@@ -56,14 +56,11 @@ class Effects:
 class Transaction:
     """The tables, within one write transaction. `buckets` are those that this transaction sees."""
 
-    def __init__(
-        self, database: apsw.Connection, clock: Clock, buckets: Mapping[str, BucketRow], pinned: Mapping[int, int]
-    ) -> None:
+    def __init__(self, database: apsw.Connection, clock: Clock, buckets: Mapping[str, BucketRow]) -> None:
         self.db = database
         self.clock = clock
         self.buckets = buckets
         self.effects = Effects()
-        self._pinned = pinned
 
     def bucket(self, name: str, number: int | None = None) -> BucketRow:
         """The bucket; NoSuchBucketError also if it is another one of that name than `number`."""

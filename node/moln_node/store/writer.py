@@ -6,6 +6,7 @@ rolled back and every step is done again in one of its own, so that only the fau
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
@@ -61,7 +62,7 @@ class GroupCommit:
 
     def _attempt(self, jobs: list[Job[Transaction, object]], *, alone: bool) -> bool:
         """One transaction of all these jobs; False if it was rolled back and is to be tried one by one."""
-        transaction = Transaction(self._db, self._clock, self._state.buckets, self._state.pins.counts)
+        transaction = Transaction(self._db, self._clock, self._state.buckets)
         try:
             with database.naming_errors():
                 self._db.execute("BEGIN IMMEDIATE")
@@ -70,7 +71,7 @@ class GroupCommit:
                 progress = self._keep_accounts(transaction)
                 self._commit()
         except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any step)
-            if self._db.in_transaction:
+            with suppress(apsw.Error):  # SQLite may have rolled back by itself
                 self._db.execute("ROLLBACK")
             if not alone and self._broken is None:
                 return False

@@ -13,6 +13,7 @@ from tests.node.store.harness import (
     LARGE,
     OWNER,
     SMALL,
+    cloud_map,
     etag,
     files,
     get,
@@ -38,6 +39,7 @@ from moln_node.store.errors import (
 )
 from moln_node.store.ingest import BATCH
 from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Precondition, Sealed, Versioning
+from moln_spec.classes import AssignmentRule, Match, UnknownStorageClassError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -412,3 +414,22 @@ async def test_one_directory_one_process_one_end(tmp_path: Path) -> None:
         await put(objects, "k", b"x")
     async with running(tmp_path) as objects:
         assert len(await objects.buckets()) == 1
+
+
+async def test_rules_choose_the_class_and_a_header_wins(tmp_path: Path) -> None:
+    """By prefix, size and metadata; an explicit class over all of them; a class that is not there is refused."""
+    rules = (
+        AssignmentRule(match=Match(prefix="logs/", min_size=10), storage_class="ZSTD"),
+        AssignmentRule(match=Match(metadata={"keep": "once"}), storage_class="DEDUP"),
+    )
+    async with with_bucket(tmp_path, rules=rules) as objects:
+        assert (await put(objects, "logs/big", bytes(10))).storage_class == "ZSTD"
+        assert (await put(objects, "logs/small", bytes(9))).storage_class == "STANDARD"
+        once = Attributes("me", metadata={"keep": "once"})
+        assert (await put(objects, "x", b"x", attributes=once)).storage_class == "DEDUP"
+        assert (await put(objects, "logs/big", bytes(10), storage_class="BOTH")).storage_class == "BOTH"
+        with pytest.raises(UnknownStorageClassError):
+            await put(objects, "x", b"x", storage_class="NONE")
+        await objects.adopt(cloud_map(epoch=2))
+        assert (await put(objects, "logs/big", bytes(10))).storage_class == "STANDARD"
+        assert set(await objects.usage_by_class()) == {"STANDARD", "DEDUP"}
