@@ -15,7 +15,7 @@ from aiohttp import web
 
 from moln_node.s3 import checksums, conditions, xml
 from moln_node.s3.errors import S3Error
-from moln_node.s3.representation import quoted, version_headers
+from moln_node.s3.representation import quoted, written_version
 from moln_node.store.errors import NoSuchUploadError
 from moln_node.store.model import Checksum, Part, Sealed
 
@@ -65,7 +65,7 @@ async def complete_multipart_upload(call: Call) -> web.Response:
     return web.Response(
         body=_result(call, record),
         content_type="application/xml",
-        headers=version_headers(call.bucket_record, record),
+        headers=written_version(record),
     )
 
 

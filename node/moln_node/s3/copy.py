@@ -16,7 +16,7 @@ from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
 from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
-from moln_node.s3.representation import quoted, second, version_headers
+from moln_node.s3.representation import quoted, second, written_version
 from moln_node.s3.request_attributes import checked_class, describe
 from moln_node.s3.writing import MAX_PUT_BYTES
 from moln_node.store.model import Attributes, Sealed, Versioning
@@ -39,7 +39,6 @@ async def copy_object(call: Call) -> web.Response:
     new_metadata = _replaces(call, "x-amz-metadata-directive", "metadata")
     new_tags = _replaces(call, "x-amz-tagging-directive", "tagging")
     storage_class = checked_class(described.storage_class, call.bucket, call.key, call.objects.assign)
-    target = call.bucket_record
     owned = ownership.for_object(call)
     async with open_source(call) as (source, source_bucket, reading):
         original = reading.record
@@ -59,7 +58,7 @@ async def copy_object(call: Call) -> web.Response:
             storage_class=storage_class,
             precondition=conditions.write_precondition(call.headers),
         )
-    headers = version_headers(target, record) | source_version(source_bucket, original)
+    headers = written_version(record) | source_version(source_bucket, original)
     return web.Response(body=_result(record), content_type="application/xml", headers=headers)
 
 

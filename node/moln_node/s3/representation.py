@@ -53,6 +53,11 @@ def version_headers(bucket: Bucket, record: Record) -> dict[str, str]:
     return headers
 
 
+def written_version(record: Record) -> dict[str, str]:
+    """`x-amz-version-id` of what was just written: S3 leaves it out while versioning is off or suspended."""
+    return {} if record.null else {"x-amz-version-id": record.version_id}
+
+
 def checksum_headers(checksum: Checksum | None) -> dict[str, str]:
     """The additional checksum and its scope."""
     if checksum is None:

@@ -15,7 +15,7 @@ from moln_node.s3.acl import ownership
 from moln_node.s3.digests import BodyDigest, content_md5
 from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
-from moln_node.s3.representation import checksum_headers, expiration_header, quoted, version_headers
+from moln_node.s3.representation import checksum_headers, expiration_header, quoted, written_version
 from moln_node.s3.request_attributes import checked_class, describe
 from moln_node.s3.versions import version_of
 from moln_node.store.model import Attributes, Sealed, Versioning
@@ -78,7 +78,7 @@ def finished(bucket: Bucket, record: Record) -> dict[str, str]:
     """The headers that tell a writer what became of its object."""
     return {
         "ETag": quoted(record.etag),
-        **version_headers(bucket, record),
+        **written_version(record),
         **checksum_headers(record.checksum),
         **expiration_header(bucket, record),
     }

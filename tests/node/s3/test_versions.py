@@ -82,7 +82,7 @@ def test_null_versions(s3: Any, bucket: str) -> None:
     assert body(s3, bucket, "null") == b"before"
     versioning(s3, bucket, "Suspended")
     for content in (b"after", b"again"):
-        s3.put_object(Bucket=bucket, Key="k", Body=content)
+        assert "VersionId" not in s3.put_object(Bucket=bucket, Key="k", Body=content)
     assert (body(s3, bucket), body(s3, bucket, "null"), body(s3, bucket, version)) == (b"again", b"again", b"during")
     listing = s3.list_object_versions(Bucket=bucket)["Versions"]
     assert [(entry["VersionId"], entry["IsLatest"]) for entry in listing] == [("null", True), (version, False)]
