@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,10 +40,11 @@ from moln_node.store.errors import (
 )
 from moln_node.store.ingest import BATCH
 from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Precondition, Sealed, Versioning
+from moln_node.store.state import Pins
 from moln_spec.classes import AssignmentRule, Match, UnknownStorageClassError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
 SIZES = sorted(
@@ -250,6 +252,29 @@ async def test_readers_beside_overwrites_never_see_a_mixture(tmp_path: Path) -> 
             await objects.store.collect()
         done.set()
         assert all(await asyncio.gather(*readers))
+
+
+async def test_an_object_dropped_and_collected_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: found in the index, not pinned yet, and its file goes. The reader gets what took its place."""
+    found, go_on = threading.Event(), threading.Event()
+    add = Pins.add
+
+    def late(self: Pins, body_ids: Iterable[int]) -> None:
+        found.set()
+        assert go_on.wait(10)
+        add(self, body_ids)
+
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", some(LARGE, seed=1))
+        monkeypatch.setattr(Pins, "add", late)
+        reading = asyncio.ensure_future(get(objects, "k"))
+        assert await asyncio.to_thread(found.wait, 10)
+        await put(objects, "k", some(LARGE, seed=2))
+        assert await objects.store.collect() == 1
+        go_on.set()
+        assert await reading == some(LARGE, seed=2)
 
 
 async def test_versions_as_s3_has_them(tmp_path: Path) -> None:
