@@ -52,9 +52,10 @@ def a_pod(name: str = "photos-0", *, ready: bool = True, waiting: dict[str, Any]
             "spec": {"nodeName": "machine-1"},
             "status": {
                 "podIP": "10.0.0.1",
-                "phase": "Running",
                 "conditions": more.pop("conditions", [{"type": "Ready", "status": "True" if ready else "False"}]),
-                "containerStatuses": [{"state": state, "lastState": more.pop("last_state", {})}],
+                "containerStatuses": [
+                    {"state": state, "lastState": more.pop("last_state", {}), "started": more.pop("started", True)}
+                ],
             },
         }
     )

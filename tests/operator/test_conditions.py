@@ -32,6 +32,18 @@ def condition(outcome: Outcome, kind: str) -> tuple[str, str, str]:
         (an_outcome(observed(pods={}, answers={})), "False", "NodesStarting", "photos-0: its pod does not exist yet"),
         (an_outcome(observed(answers=SILENT)), "False", "NodesNotReady", "the operator gets no answer: no answer in"),
         (
+            an_outcome(observed(pods={"photos-0": a_pod(ready=False, started=False)}, answers=SILENT)),
+            "False",
+            "NodesStarting",
+            "its pod is starting",
+        ),
+        (
+            an_outcome(observed(pods={"photos-0": a_pod(ready=False)}, answers=SILENT)),
+            "False",
+            "NodesNotReady",
+            "not ready (is the machine machine-1 up?)",
+        ),
+        (
             an_outcome(observed(pods={"photos-0": a_pod(ready=False)})),
             "False",
             "NodesStarting",

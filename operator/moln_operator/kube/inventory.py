@@ -77,7 +77,7 @@ def _content(manifest: Manifest) -> Manifest:
         return {
             "node": spec.get("nodeName", ""),
             "ip": status.get("podIP", ""),
-            "phase": status.get("phase", ""),
+            "started": any(entry.get("started") for entry in status.get("containerStatuses", ())),
             "conditions": {entry["type"]: entry for entry in status.get("conditions", ())},
             "waiting": [_waiting(e) for e in status.get("containerStatuses", ()) if "waiting" in e.get("state", {})],
         }

@@ -70,6 +70,11 @@ def _why_not(pod: Known, answer: Answer) -> tuple[str, bool]:
     """Why a node is not ready (empty when it is), and whether that is part of every start."""
     if pod.deleting:
         return "its pod is stopping", True
+    return _pod_trouble(pod) or _node_trouble(pod, answer)
+
+
+def _pod_trouble(pod: Known) -> tuple[str, bool] | None:
+    """What Kubernetes says against the pod; None when it runs."""
     scheduled = pod.content["conditions"].get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return f"its pod can't be scheduled: {scheduled.get('message', 'no reason is given')}", False
@@ -77,9 +82,17 @@ def _why_not(pod: Known, answer: Answer) -> tuple[str, bool]:
         if reason not in ("ContainerCreating", "PodInitializing"):
             words = message[-LONGEST_WORDS:]
             return f"its container waits: {reason}" + (f" ({words})" if words else ""), False
+    return None
+
+
+def _node_trouble(pod: Known, answer: Answer) -> tuple[str, bool]:
+    """What the node says against itself, or that it says nothing."""
     is_ready = pod.content["conditions"].get("Ready", {}).get("status") == "True"
+    if answer.status is None and not pod.content["started"]:
+        return "its pod is starting", True
     if answer.status is None:
-        return (f"the operator gets no answer: {answer.error}", False) if is_ready else ("its pod is starting", True)
+        machine = "" if is_ready else f"; Kubernetes finds it not ready (is the machine {pod.content['node']} up?)"
+        return f"the operator gets no answer: {answer.error}{machine}", False
     if not answer.status.ready:
         failing = [f"{check.name}: {check.message}" for check in answer.status.checks if check.state == "fail"]
         return f"it is not ready by its own word ({'; '.join(failing)})", False
