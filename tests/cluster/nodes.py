@@ -8,8 +8,10 @@ import os
 import shutil
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
+import aiohttp
 from tests.cluster.links import Link
 
 from moln_spec.cloudmap import CloudMap, MapNode
@@ -68,6 +70,12 @@ class Node:
         """What it wrote."""
         return (self.room / "log").read_text(errors="replace")
 
+    async def counts(self) -> bool:
+        """Whether it says that it counts as an owner."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://{self.peer}/ready") as answer:
+            checks = {check["name"]: check["state"] for check in json.loads(await answer.read())["checks"]}
+            return bool(checks["cluster"] == "ok")
+
     async def kill(self) -> None:
         """Kill -9."""
         if self.process is not None and self.process.returncode is None:
@@ -117,6 +125,10 @@ class Cloud:
             for node in self.nodes.values():
                 self._write_files(node)
             await asyncio.gather(*(node.start() for node in self.nodes.values()))
+            deadline = time.monotonic() + _START_SECONDS
+            while not all([await node.counts() for node in self.nodes.values()]):
+                assert time.monotonic() < deadline, "the nodes do not find each other"
+                await asyncio.sleep(0.05)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise

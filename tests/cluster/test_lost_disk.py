@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.cluster.client import Client
-from tests.cluster.nodes import SECRET, Cloud, Node
+from tests.cluster.nodes import Cloud
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
 
 _REFILL_SECONDS = 120.0
-
-
-async def counts(client: Client, node: Node) -> bool:
-    """Whether the node says that it counts as an owner."""
-    async with client.http.get(f"http://{node.peer}/ready", headers={"Authorization": f"Bearer {SECRET}"}) as answer:
-        checks = {check["name"]: check["state"] for check in json.loads(await answer.read())["checks"]}
-        return bool(checks["cluster"] == "ok")
 
 
 async def test_an_empty_disk_is_refilled_before_it_counts(tmp_path: Path) -> None:
@@ -48,7 +40,7 @@ async def test_an_empty_disk_is_refilled_before_it_counts(tmp_path: Path) -> Non
         await third.start()
         await first.start()
         deadline = time.monotonic() + _REFILL_SECONDS
-        while not await counts(client, first):
+        while not await first.counts():
             assert time.monotonic() < deadline, first.log()[-3000:]
             await asyncio.sleep(0.2)
         await second.kill()
@@ -70,7 +62,7 @@ async def test_an_empty_disk_does_not_count_while_it_can_not_be_refilled(tmp_pat
         await first.kill()
         first.lose_disk()
         await first.start()
-        assert not await counts(client, first)
+        assert not await first.counts()
         for node in (first, third):
             assert (await client.call(node, "GET", "/room/k")).status == 503
             assert (await client.call(node, "PUT", "/room/k", b"2")).status == 503

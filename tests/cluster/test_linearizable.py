@@ -1,0 +1,58 @@
+"""Histories of concurrent clients under faults, held against the model of a register by a linearizability checker."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cluster.history import History
+from tests.cluster.soak import soak
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.crash
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("nodes", [3, 5])
+async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int) -> None:
+    """Every answer of every node fits one order of all writes; afterwards all nodes agree, and lists show the same."""
+    seed = random.SystemRandom().randrange(10**6)
+    history = await soak(tmp_path, 20.0, nodes, seed)
+    code, said = history.check()
+    assert code == 0, f"seed {seed}: {said} (history {history.path})"
+    assert history.counts["put done"] > 20, history.counts
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("operations", "linearizable"),
+    [
+        ([("put", "a", "", "done", 0, 1), ("get", "a", "", "value", 2, 3)], True),
+        ([("put", "a", "", "done", 0, 1), ("get", "", "", "value", 2, 3)], False),  # a read of before
+        ([("put", "a", "", "unknown", 0, 1), ("get", "", "", "value", 2, 3), ("get", "a", "", "value", 4, 5)], True),
+        (
+            [
+                ("put", "a", "", "done", 0, 1),
+                ("put", "b", "", "done", 2, 9),
+                ("get", "b", "", "value", 3, 4),
+                ("get", "a", "", "value", 5, 6),  # back in time
+            ],
+            False,
+        ),
+        ([("put", "a", "absent", "done", 0, 1), ("put", "b", "absent", "done", 2, 3)], False),  # both were first
+        ([("put", "a", "absent", "done", 0, 1), ("put", "b", "absent", "refused", 2, 3)], True),
+    ],
+)
+def test_the_checker_can_tell(
+    tmp_path: Path, operations: list[tuple[str, str, str, str, int, int]], *, linearizable: bool
+) -> None:
+    """The checker takes what is right and refuses what is wrong."""
+    history = History(tmp_path / "history.jsonl")
+    for client, (kind, value, condition, result, call, end) in enumerate(operations):
+        line: dict[str, str | int] = {"op": kind, "value": value, "condition": condition, "expect": "", "key": "k"}
+        history.add(**line, client=client, result=result, call=call, **{"return": end})
+    history.close()
+    assert (history.check()[0] == 0) is linearizable
