@@ -1,5 +1,7 @@
 """Installing the Debian packages that the lab's programs come from, where they are missing."""
 
+import os
+
 from moln_lab.commands import installed, run_logged
 from moln_lab.errors import LabError
 from moln_lab.progress import Progress
@@ -25,8 +27,12 @@ def ensure(settings: Settings, progress: Progress) -> None:
     """Install what is missing.
 
     Raises:
-        LabError: Go is missing (Debian's may be too old, so it is not chosen here), or the installation failed.
+        LabError: This process is not root's, Go is missing (Debian's may be too old, so it is not chosen here), or the installation failed.
     """
+    if os.geteuid() != 0:
+        raise LabError(
+            "the lab makes network namespaces, mounts and cgroups: run it as root, with sudo --preserve-env=PATH"
+        )
     if not installed("go"):
         raise LabError("the lab builds Kubernetes from its Go modules: install Go 1.26 or newer and put it on PATH")
     missing = sorted({package for program, package in _PACKAGE_OF.items() if not installed(program)})
