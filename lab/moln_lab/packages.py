@@ -27,7 +27,8 @@ def ensure(settings: Settings, progress: Progress) -> None:
     """Install what is missing.
 
     Raises:
-        LabError: This process is not root's, Go is missing (Debian's may be too old, so it is not chosen here), or the installation failed.
+        LabError: This process is not root's, Go is missing (Debian's may be too old, so it is not chosen here), or the
+            installation failed.
     """
     if os.geteuid() != 0:
         raise LabError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moln_lab import addons, files, status
+from moln_lab import addons, files, packages, status
 from moln_lab.cache import built, key_of
 from moln_lab.cli import main
 from moln_lab.commands import run, run_logged
@@ -183,6 +183,13 @@ def test_the_dns_service_leads_to_the_control_plane() -> None:
     topology = _topology("lab")
     slices = [item for item in addons.manifests(topology) if item["kind"] == "EndpointSlice"]
     assert [item["endpoints"][0]["addresses"] for item in slices] == [[str(topology.control.address)]]
+
+
+def test_a_lab_of_someone_else_than_root_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before anything is installed, built or made, the message says what the lab needs."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="run it as root"):
+        packages.ensure(Settings.of("absent"), Progress(tmp_path))
 
 
 def _strict(side: int, authority: Authority, credential: Credential) -> ssl.SSLContext:
