@@ -18,7 +18,7 @@ def main() -> int:
     logs.set_up("text")
     try:
         chosen = settings.parse(sys.argv[1:], os.environ)
-        logs.set_up(chosen.log_format)
+        logs.set_up(chosen.log_format, access_log=chosen.access_log)
         from moln_node import process  # noqa: PLC0415 (--help and a wrong flag answer at once)
 
         asyncio.run(process.run(chosen))

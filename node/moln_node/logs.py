@@ -22,6 +22,7 @@ _SECRETS: Final = re.compile(
     r"(?i)(?P<name>x-amz-signature=|x-amz-security-token=|signature=|bearer\s+|secret_?key['\"\\]*\s*[:=]\s*['\"\\]*)"
     r"(?P<value>[^\s&,'\"\\]+)"
 )
+_ACCESS: Final = "moln.s3.access"  # one line a request
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -65,9 +66,10 @@ class TextFormatter(logging.Formatter):
         return redact(line)
 
 
-def set_up(log_format: LogFormat) -> None:
-    """Send everything from INFO up to stderr in this form, in place of earlier handlers."""
+def set_up(log_format: LogFormat, *, access_log: bool = True) -> None:
+    """Send everything from INFO up to stderr in this form, in place of earlier handlers; requests only if wanted."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger(_ACCESS).setLevel(logging.INFO if access_log else logging.WARNING)

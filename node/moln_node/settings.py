@@ -37,6 +37,7 @@ class Settings:
     domains: tuple[str, ...]
     ready_file: Path | None
     log_format: LogFormat
+    access_log: bool
     stop_seconds: float
     until_stdin_closes: bool
 
@@ -58,6 +59,13 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def _switch(text: str) -> bool:
+    """`on` or `off`; ArgumentTypeError."""
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
+    return text == "on"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,6 +108,13 @@ def _parser(environment: Mapping[str, str]) -> _Parser:
     log_format = environment.get("MOLN_LOG_FORMAT", "json")
     parser.add_argument("--log-format", choices=("json", "text"), default=log_format, help="form of the log on stderr")
     parser.add_argument(
+        "--access-log",
+        type=_switch,
+        default=environment.get("MOLN_ACCESS_LOG", "on"),
+        metavar="on|off",
+        help="whether every S3 request is a line of the log",
+    )
+    parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
         help="stop as by SIGTERM when standard input ends: a parent that dies takes the node with it",
@@ -123,6 +138,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         domains=tuple(options.domain),
         ready_file=options.ready_file,
         log_format=cast("LogFormat", options.log_format),
+        access_log=options.access_log,
         stop_seconds=options.stop_seconds,
         until_stdin_closes=options.until_stdin_closes,
     )

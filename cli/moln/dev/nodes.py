@@ -38,6 +38,7 @@ class NodePlan:
     listen: str
     peer_listen: str
     domains: tuple[str, ...]
+    access_log: bool
 
     def command(self, ready_file: Path) -> list[str]:
         """The command line of `moln-node`."""
@@ -47,6 +48,7 @@ class NodePlan:
             *("--name", self.name, "--data", str(self.data), "--map", str(self.map)),
             *("--credentials", str(self.credentials), "--cloud-secret", str(self.cloud_secret)),
             *("--listen", self.listen, "--peer-listen", self.peer_listen),
+            *("--access-log", "on" if self.access_log else "off"),
             *("--ready-file", str(ready_file), *domains),
         ]
 

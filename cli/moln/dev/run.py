@@ -123,6 +123,7 @@ class _Dev:
             listen=f"{_HOST}:{port}",
             peer_listen=seat.address,
             domains=("localhost", *self._wanted.cloud.spec.domains),
+            access_log=self._options.verbose,
         )
         ready_file = self._kept.directory / f"{seat.name}.ready.json"
         node = await NodeProcess.start(plan, ready_file, verbose=self._options.verbose)

@@ -35,6 +35,7 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
         "MOLN_READY_FILE": "/ready",
         "MOLN_LOG_FORMAT": "text",
         "MOLN_STOP_SECONDS": "1.5",
+        "MOLN_ACCESS_LOG": "off",
     }
     settings = parse(["--name", "flag"], environment)
     assert settings.name == "flag"
@@ -45,7 +46,7 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
     )
     assert (settings.listen, settings.peer_listen) == (Address("::", 9100), Address(EVERYWHERE, 0))
     assert settings.domains == ("s3.example.com", "localhost")
-    assert (settings.log_format, settings.stop_seconds) == ("text", 1.5)
+    assert (settings.log_format, settings.stop_seconds, settings.access_log) == ("text", 1.5, False)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
         ([*NEEDED, "--log-format", "xml"], {}, "log-format"),
         (NEEDED, {"MOLN_LOG_FORMAT": "xml"}, "MOLN_LOG_FORMAT"),
         (NEEDED, {"MOLN_LISTEN": "x"}, "HOST:PORT"),
+        ([*NEEDED, "--access-log", "maybe"], {}, "neither on nor off"),
         ([*NEEDED, "--nonsense"], {}, "--nonsense"),
     ],
 )

@@ -116,3 +116,14 @@ def test_sigint_stops_as_sigterm_does(node: Node) -> None:
     """Ctrl-C in a terminal is a clean stop."""
     assert node.stop(2) == 0
     assert node.log().splitlines()[-1].endswith("stopped")
+
+
+def test_the_access_log_can_be_turned_off(nodes: Nodes) -> None:
+    """A line for every request, or none of them; what went wrong is told either way."""
+    for switch, told in (("on", True), ("off", False)):
+        (nodes.folder / "log").unlink(missing_ok=True)
+        node = nodes.start("--access-log", switch)
+        node.client().list_buckets()
+        node.stop()
+        assert ("ListBuckets" in node.log()) is told
+        assert node.log().endswith("stopped\n")
