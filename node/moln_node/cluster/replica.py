@@ -10,8 +10,8 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from xxhash import xxh3_128
@@ -29,7 +29,7 @@ from moln_node.store.steps.replica import Outcome, Vote, Write
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 
     import apsw
 
@@ -96,11 +96,13 @@ class Replica(Protocol):
 
 @dataclass(slots=True)
 class _Waiting:
-    """Staged bytes."""
+    """Staged bytes. Whoever makes them a record's holds the lock; those that are `unwanted` go when nobody does."""
 
     bodies: tuple[NewBody, ...]
     reservation: Reservation
     expires: float
+    unwanted: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class LocalReplica:
@@ -172,27 +174,37 @@ class LocalReplica:
         writes: list[Write] = []
         room: list[Reservation] = []
         fresh: list[NewBody] = []
-        used: list[str] = []
-        try:
-            for write in asked:
-                bodies = await self._bytes_of(register, write, room, fresh, used)
-                layout_id = self._store.bodies.new_id()
-                parts = write.parts or await self._parts_of(register, write)
-                writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
-            held = [self._staged[staged].reservation for staged in used if staged in self._staged]
-            vote = await self._store.commit(lambda tx: step(tx, writes, room + held))
-        except BaseException:
-            self._release(room, fresh)
-            raise
-        if vote.outcome == Outcome.DONE:
-            for staged in used:
-                waiting = self._staged.pop(staged, None)
-                if waiting is not None:
-                    self._release([waiting.reservation], self._untaken(waiting.bodies))
-            self._release(room, self._untaken(fresh))
-        else:
-            self._release(room, fresh)
+        async with self._using(write.staged for write in asked):
+            try:
+                for write in asked:
+                    bodies = await self._bytes_of(register, write, room, fresh)
+                    layout_id = self._store.bodies.new_id()
+                    parts = write.parts or await self._parts_of(register, write)
+                    writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
+                staged = [waiting.reservation for waiting in self._waiting(asked)]
+                vote = await self._store.commit(lambda tx: step(tx, writes, room + staged))
+            except BaseException:
+                self._release(room, fresh)
+                raise
+            if vote.outcome == Outcome.DONE:
+                for waiting in self._waiting(asked):
+                    waiting.unwanted = True
+                self._release(room, self._untaken(fresh))
+            else:
+                self._release(room, fresh)
         return vote
+
+    def _waiting(self, asked: Sequence[SlotWrite]) -> list[_Waiting]:
+        return [self._staged[write.staged] for write in asked if write.staged in self._staged]
+
+    @asynccontextmanager
+    async def _using(self, ids: Iterable[str]) -> AsyncIterator[None]:
+        """Keep staged bytes while an accept makes them a record's: one accept at a time, and nobody drops them."""
+        async with AsyncExitStack() as stack:
+            for staged in sorted({staged for staged in ids if staged in self._staged}):
+                stack.callback(self._drop_unwanted, staged)  # when the lock is free again
+                await stack.enter_async_context(self._staged[staged].lock)
+            yield
 
     def _untaken(self, bodies: Sequence[NewBody]) -> list[NewBody]:
         """Bodies that the step had no use for: the row was there already."""
@@ -204,7 +216,7 @@ class LocalReplica:
         self._store.discard(bodies)
 
     async def _bytes_of(
-        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody], used: list[str]
+        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
     ) -> tuple[NewBody, ...] | None:
         """The bodies of a row, safe on this disk or with the row; None where they can't be had."""
         size = write.row.document.size
@@ -219,7 +231,6 @@ class LocalReplica:
             waiting = self._staged.get(write.staged)
             if waiting is None:
                 return None
-            used.append(write.staged)
             waiting.expires = time.monotonic() + STAGED_SECONDS
             return waiting.bodies
         if write.source and not await self._has(register, write.row):
@@ -274,16 +285,25 @@ class LocalReplica:
 
     async def unstage(self, staged: str) -> None:
         """See `Replica.unstage`."""
-        waiting = self._staged.pop(staged, None)
+        waiting = self._staged.get(staged)
         if waiting is not None:
-            self._release([waiting.reservation], waiting.bodies)
+            waiting.unwanted = True
+            self._drop_unwanted(staged)
+
+    def _drop_unwanted(self, staged: str) -> None:
+        """Let staged bytes go that nobody wants or that are a record's now, unless an accept is at work on them."""
+        waiting = self._staged.get(staged)
+        if waiting is not None and waiting.unwanted and not waiting.lock.locked():
+            del self._staged[staged]
+            self._release([waiting.reservation], self._untaken(waiting.bodies))
 
     def _expire(self) -> None:
         """Let go of what nobody accepted in time."""
         now = time.monotonic()
-        for staged in [staged for staged, waiting in self._staged.items() if waiting.expires < now]:
-            waiting = self._staged.pop(staged)
-            self._release([waiting.reservation], waiting.bodies)
+        for staged, waiting in list(self._staged.items()):
+            if waiting.expires < now:
+                waiting.unwanted = True
+                self._drop_unwanted(staged)
 
     async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See `Replica.body`."""
