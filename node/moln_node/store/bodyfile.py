@@ -59,10 +59,18 @@ class BodyFileWriter:
         self._checks = array("Q")
         self._size = 0
         self._payload = 0
+        self._rest = b""
         self._fd = -1
 
-    def write(self, data: memoryview) -> None:
-        """Append whole blocks; only the last call may end with a shorter one."""
+    def write(self, pieces: list[bytes]) -> None:
+        """Append bytes. Whole blocks of them are written; what is left waits for more, or for `finish`."""
+        data = b"".join((self._rest, *pieces)) if self._rest or len(pieces) != 1 else pieces[0]
+        whole = len(data) - len(data) % BLOCK
+        self._append(memoryview(data)[:whole])
+        self._rest = data[whole:]
+
+    def _append(self, data: memoryview) -> None:
+        """Write blocks; only the last one of the body may be shorter."""
         stored: list[bytes | memoryview] = [] if self._fd >= 0 else [self._begin()]
         for start in range(0, len(data), BLOCK):
             block = data[start : start + BLOCK]
@@ -84,6 +92,7 @@ class BodyFileWriter:
 
     def finish(self) -> Written:
         """Write the index and the trailer, and bring the bytes to the disk; the name is the caller's to sync."""
+        self._append(memoryview(self._rest))
         index = b"".join(map(_ENTRY.pack, self._lengths, self._checks))
         check = checksum.of(index, checksum.seed(self.id, _INDEX_PART))
         trailer = _TRAILER.pack(self._size, self._payload, len(self._lengths), BLOCK, check)

@@ -70,7 +70,8 @@ class ChunkTaker:
         window = bytearray()
         try:
             async for batch in batches(body, size):
-                window += batch
+                for piece in batch:
+                    window += piece
                 if len(window) > _WINDOW - BATCH:
                     await self._work(window, last=False)
             await self._work(window, last=True)
@@ -152,7 +153,7 @@ def _is_sound(bodies: BodyDirectory, body_id: int, data: bytes) -> bool:
 def _write(bodies: BodyDirectory, writer: BodyFileWriter, data: bytes) -> NewBody:
     """Write a chunk to a file of its own, and bring it to the disk."""
     try:
-        writer.write(memoryview(data))
+        writer.write([data])
         return bodies.complete(writer)
     except BaseException:
         writer.discard()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moln_node.store.model import Sealed
 
 BATCH: Final = 1024 * 1024
-"""Bytes that go to a thread at a time: a whole number of blocks."""
+"""Bytes that go to a thread at a time, or somewhat more."""
 
 
 async def gather(body: AsyncIterator[bytes], size: int) -> bytes:
@@ -71,11 +71,11 @@ async def take_file(
     finishing: Future[NewBody] | None = None
     try:
         left = size
-        batch = memoryview(b"")
+        batch: list[bytes] = []
         async for batch in batches(body, size):
             if pending is not None:
                 await asyncio.wrap_future(pending)
-            left -= len(batch)
+            left -= sum(map(len, batch))
             if left:  # the last batch goes with the rest, in one hop to a thread
                 pending = threads.submit(writer.write, batch)
         finishing = threads.submit(_finish, bodies, writer, batch)
@@ -86,7 +86,7 @@ async def take_file(
         raise
 
 
-def _finish(bodies: BodyDirectory, writer: BodyFileWriter, last: memoryview) -> NewBody:
+def _finish(bodies: BodyDirectory, writer: BodyFileWriter, last: list[bytes]) -> NewBody:
     """Write the last batch, and bring the file to the disk."""
     writer.write(last)
     return bodies.complete(writer)
@@ -110,30 +110,22 @@ def _undo(
         last.add_done_callback(remove)
 
 
-async def batches(body: AsyncIterator[bytes], size: int) -> AsyncIterator[memoryview]:
-    """The stream in batches of BATCH bytes, the last one shorter; IncompleteBodyError unless it is `size` bytes.
-
-    Two buffers take turns: a batch stays as it is until the next but one is asked for.
-    """
-    buffers = [bytearray(min(BATCH, size)), bytearray(min(BATCH, max(0, size - BATCH)))]
-    turn = filled = got = 0
+async def batches(body: AsyncIterator[bytes], size: int) -> AsyncIterator[list[bytes]]:
+    """The stream's pieces, gathered to BATCH bytes or somewhat more; IncompleteBodyError unless it is `size` bytes."""
+    pieces: list[bytes] = []
+    held = got = 0
     async for piece in body:
         got += len(piece)
         if got > size:
             break
-        rest = memoryview(piece)
-        while rest:
-            buffer = buffers[turn]
-            part = rest[: len(buffer) - filled]
-            buffer[filled : filled + len(part)] = part
-            filled += len(part)
-            rest = rest[len(part) :]
-            if filled == BATCH:
-                yield memoryview(buffer)
-                turn, filled = 1 - turn, 0
+        pieces.append(piece)
+        held += len(piece)
+        if held >= BATCH:
+            yield pieces
+            pieces, held = [], 0
     _check_size(got, size)
-    if filled:
-        yield memoryview(buffers[turn])[:filled]
+    if pieces:
+        yield pieces
 
 
 def _check_size(got: int, size: int) -> None:

@@ -20,7 +20,7 @@ def write(bodies: BodyDirectory, data: bytes, level: int | None) -> int:
     """A body in a file."""
     writer = bodies.begin(level)
     for start in range(0, max(1, len(data)), 4 * BLOCK):
-        writer.write(memoryview(data)[start : start + 4 * BLOCK])
+        writer.write([data[start : start + 4 * BLOCK]])
     bodies.complete(writer)
     return writer.id
 

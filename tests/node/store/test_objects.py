@@ -458,3 +458,23 @@ async def test_rules_choose_the_class_and_a_header_wins(tmp_path: Path) -> None:
         await objects.adopt(cloud_map(epoch=2))
         assert (await put(objects, "logs/big", bytes(10))).storage_class == "STANDARD"
         assert set(await objects.usage_by_class()) == {"STANDARD", "DEDUP"}
+
+
+@pytest.mark.parametrize("piece", [1009, BLOCK - 1, BLOCK, BATCH, BATCH + 1, 3 * BATCH])
+@pytest.mark.parametrize("storage_class", ["STANDARD", "DEDUP"])
+async def test_pieces_of_any_length_make_the_same_object(tmp_path: Path, piece: int, storage_class: str) -> None:
+    """However the stream is cut, the blocks are where they belong; empty pieces do no harm."""
+    data = some(2 * BATCH + 777)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b""
+        async for part in stream(data, piece):
+            yield part
+            yield b""
+
+    async with with_bucket(tmp_path) as objects:
+        await objects.put(
+            BUCKET, "k", OWNER, body(), size=len(data), seal=lambda: _seal("e"), storage_class=storage_class
+        )
+        assert await get(objects, "k") == data
+        assert await get(objects, "k", BLOCK - 3, BLOCK + 3) == data[BLOCK - 3 : BLOCK + 3]
