@@ -60,6 +60,7 @@ class Front:
         self._keyring = keyring
         self._settings = settings
         self._host_id = secrets.token_hex(16)
+        self._under_way = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raises but for cancellation and lost connections."""
@@ -67,6 +68,7 @@ class Front:
         request_id = f"{random.getrandbits(64):016X}"  # a name, not a secret: asking the kernel costs more
         common = {"x-amz-request-id": request_id, "x-amz-id-2": self._host_id, "Server": "moln"}
         exchange = _Exchange(request, request_id, common, Expectation(request))
+        self._under_way += 1
         try:
             response = await self._answer(exchange)
         except S3Error as error:
@@ -76,6 +78,8 @@ class Front:
         except Exception:  # noqa: BLE001 whatever it is, the client gets S3's XML and the log the rest
             _log.exception("request %s failed: %s %r", request_id, request.method, exchange.path)
             response = self._refusal(exchange, S3Error("InternalError"))
+        finally:
+            self._under_way -= 1
         if not response.prepared:
             response.headers.update(common)
             if exchange.expectation.unmet:
@@ -108,6 +112,8 @@ class Front:
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         request, settings = exchange.request, self._settings
+        if self._under_way > settings.max_requests:
+            raise S3Error("SlowDown", headers={"Retry-After": "1"})
         host, secure, remote = self._outside(request)
         target = parse_target(request.raw_path, host, settings.domains)
         operation = routing.find(request.method, target, request.headers)

@@ -28,6 +28,7 @@ class Settings:
     region: str = "us-east-1"
     domains: tuple[str, ...] = ()  # under which `bucket.domain` is a virtual host
     trust_forwarded: bool = False  # a proxy in front sets X-Forwarded-Host, -Proto and -For, and nobody else can
+    max_requests: int = 512  # at a time; more are told to slow down, so that memory is bounded by what each may hold
     max_skew: int = 900  # between a signature's clock and ours
     body_idle: float = 60.0  # without a byte of a body, the request is given up
     send_idle: float = 300.0  # for a client to take a block of at most 1 MiB

@@ -203,6 +203,34 @@ def test_a_client_that_takes_nothing_is_given_up(server: Server, s3: Any, bucket
         server.run(runner.cleanup())
 
 
+def test_too_many_requests_at_a_time(server: Server, s3: Any, bucket: str) -> None:
+    """Beyond the bound a request is told to come again, and is welcome when the one before is done."""
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    runner = server.run(start_front(server, Settings(max_requests=1)))
+    try:
+        host, port = runner.addresses[0][:2]
+
+        def ask() -> http.client.HTTPResponse:
+            connection = http.client.HTTPConnection(host, port, timeout=20)
+            connection.request("GET", f"/{bucket}")
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer
+
+        head = f"PUT /{bucket}/k HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        with socket.create_connection((host, port), timeout=20) as upload:
+            upload.sendall(head.encode())
+            assert upload.recv(100).startswith(b"HTTP/1.1 100")  # from now on it is under way
+            refused = ask()
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            upload.sendall(b"hello")
+            assert upload.recv(65536).startswith(b"HTTP/1.1 200")
+        assert ask().status == 200
+    finally:
+        server.run(runner.cleanup())
+
+
 def test_forwarded_and_virtual_hosts(server: Server, s3: Any, bucket: str) -> None:
     """Behind a proxy that is trusted, host and address are the client's; to others the proxy's headers mean nothing."""
     statement = {
