@@ -93,7 +93,13 @@ class Namespace:
 
     def wait_ready(self, name: str, seconds: float = 90) -> None:
         """Wait until the Cloud says that it is ready by its newest spec."""
-        eventually(lambda: self.condition(name).get("status") == "True", f"cloud {name} is Ready", seconds)
+
+        def ready() -> bool:
+            found = self.condition(name)
+            assert found.get("status") == "True", found
+            return True
+
+        eventually(ready, f"cloud {name} is Ready", seconds)
 
     def epoch(self, name: str) -> int:
         """The epoch that every node of a Cloud has acknowledged."""
