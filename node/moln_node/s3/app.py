@@ -19,8 +19,9 @@ from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
 from moln_node.s3.auth.keyring import ANONYMOUS
-from moln_node.s3.call import Call, Expectation
+from moln_node.s3.call import Call
 from moln_node.s3.errors import S3Error, from_store
+from moln_node.s3.expectation import Expectation
 from moln_node.s3.roles import permits
 from moln_node.s3.runner import DrainingRunner
 from moln_node.s3.settings import Seen, Settings
@@ -134,7 +135,6 @@ class Front:
             keyring=self._keyring,
             settings=settings,
             request_id=exchange.id,
-            host_id=self._host_id,
             host=host,
             secure=secure,
             remote=remote,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from moln_node.s3 import xml
 from moln_node.s3.access import authorise
-from moln_node.s3.auth.payload import Chunked, Source, plain
+from moln_node.s3.auth.payload import Chunked, plain
+from moln_node.s3.auth.source import Source
 from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.objects import Objects
     from moln_node.s3.auth.authenticate import Authentication
     from moln_node.s3.auth.keyring import Identity, Keyring
+    from moln_node.s3.expectation import Expectation
     from moln_node.s3.operation import Operation
     from moln_node.s3.settings import Settings
     from moln_node.s3.target import Target
@@ -36,23 +38,6 @@ _STREAMING = {
     "STREAMING-UNSIGNED-PAYLOAD-TRAILER": (False, True),
 }  # value of x-amz-content-sha256: (are the chunks signed, are there trailers)
 _HEX = frozenset("0123456789abcdefABCDEF")
-
-
-class Expectation:
-    """A client's `Expect: 100-continue`: it sends its body only when told, which is when somebody reads it."""
-
-    __slots__ = ("_request", "unmet")
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
-        self.unmet = request.body_exists and request.headers.get("Expect", "").lower() == "100-continue"
-
-    def meet(self) -> None:
-        """Tell a client that waits for it to send its body."""
-        if self.unmet:
-            self.unmet = False
-            if self._request.transport is not None:
-                self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 @dataclass(slots=True)
@@ -67,7 +52,6 @@ class Call:
     keyring: Keyring
     settings: Settings
     request_id: str
-    host_id: str
     host: str
     secure: bool
     remote: str

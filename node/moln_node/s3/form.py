@@ -14,7 +14,7 @@ from moln_node.s3.errors import S3Error
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from moln_node.s3.auth.payload import Source
+    from moln_node.s3.auth.source import Source
 
 _HELD = 1024 * 1024
 _MOST_FIELDS = 256 * 1024  # all that comes before the file

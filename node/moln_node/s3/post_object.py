@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from moln_node.s3 import checksums, tag_set, xml
 from moln_node.s3.acl import ownership
 from moln_node.s3.auth.form import authenticate_form
-from moln_node.s3.auth.payload import Source
+from moln_node.s3.auth.source import Source
 from moln_node.s3.digests import BodyDigest, content_md5
 from moln_node.s3.errors import S3Error
 from moln_node.s3.form import Form, boundary_of

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from moln_node.s3.auth import sigv4
 from moln_node.s3.auth.authenticate import ChunkSigning
 from moln_node.s3.auth.keyring import derive
-from moln_node.s3.auth.payload import BLOCK, Chunked, Source, plain
+from moln_node.s3.auth.payload import Chunked, plain
+from moln_node.s3.auth.source import BLOCK, Source
 from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:

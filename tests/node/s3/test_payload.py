@@ -7,7 +7,8 @@ import asyncio
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 
-from moln_node.s3.auth.payload import BLOCK, Source, plain
+from moln_node.s3.auth.payload import plain
+from moln_node.s3.auth.source import BLOCK, Source
 
 
 async def test_the_rest_that_is_held_at_the_end_of_the_body_is_passed_on() -> None:

@@ -6,27 +6,22 @@ Called once a request by `moln_node.s3.app`, before anything is read from the st
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from moln_node.s3 import xml
-from moln_node.s3.auth import sigv4
+from moln_node.s3.auth import claims, sigv4
 from moln_node.s3.auth.keyring import ANONYMOUS, Identity, Key, Keyring
 from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:
     import hmac
-    from collections.abc import Mapping
 
     from multidict import CIMultiDictProxy
 
+    from moln_node.s3.auth.claims import Claim
     from moln_node.s3.settings import Settings
     from moln_node.s3.target import Target
 
-WEEK = 7 * 24 * 3600
-_PRESIGNED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
-              "X-Amz-Expires")  # fmt: skip
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
@@ -50,15 +45,6 @@ class Authentication:
     presigned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """What a request says of its own signature, however it says it."""
-
-    scope: sigv4.Scope
-    signed_headers: tuple[str, ...]
-    signature: str
-
-
 def authenticate(
     method: str, target: Target, headers: CIMultiDictProxy[str], host: str, keyring: Keyring, settings: Settings
 ) -> Authentication:
@@ -68,20 +54,13 @@ def authenticate(
     in_query = "X-Amz-Algorithm" in query or "X-Amz-Signature" in query or "X-Amz-Credential" in query
     if not authorization and not in_query:
         if "AWSAccessKeyId" in query and "Signature" in query:
-            raise _version_2()
+            raise claims.version_2()
         return Authentication(ANONYMOUS, headers.get("x-amz-content-sha256", UNSIGNED))
     if authorization and in_query:
         raise S3Error("InvalidArgument", "Only one auth mechanism allowed: the Authorization header or the query.")
     if not authorization:
         return _from_query(method, target, headers, host, keyring, settings)
     return _from_header(authorization, method, target, headers, host, keyring, settings)
-
-
-def _version_2() -> S3Error:
-    return S3Error(
-        "InvalidRequest",
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-    )
 
 
 def _from_header(
@@ -93,8 +72,8 @@ def _from_header(
     keyring: Keyring,
     settings: Settings,
 ) -> Authentication:
-    claim = _read_header(authorization)
-    moment, amz_date = _header_date(headers)
+    claim = claims.read_header(authorization)
+    moment, amz_date = claims.read_date(headers)
     if amz_date[:8] != claim.scope.date:
         raise S3Error("AuthorizationHeaderMalformed", "The date in the credential is not the date of the request.")
     now = settings.now()
@@ -115,55 +94,6 @@ def _from_header(
     if content_sha256.startswith("STREAMING-AWS4"):
         chunks = ChunkSigning(signing_key, amz_date, str(claim.scope), claim.signature)
     return Authentication(key.identity, content_sha256, chunks)
-
-
-def _read_header(authorization: str) -> _Claim:
-    algorithm, _, rest = authorization.partition(" ")
-    if algorithm == "AWS":
-        if ":" not in rest:
-            raise S3Error("InvalidArgument", "AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
-        raise _version_2()
-    if algorithm != sigv4.ALGORITHM:
-        raise S3Error("InvalidArgument", "Unsupported Authorization Type: sign with AWS4-HMAC-SHA256.")
-    fields = dict([piece.strip().partition("=")[::2] for piece in rest.split(",")])
-    missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
-    if missing:
-        raise S3Error(
-            "AuthorizationHeaderMalformed",
-            f"The authorization header is malformed; the authorization header requires {', '.join(missing)}.",
-        )
-    try:
-        scope = sigv4.parse_credential(fields["Credential"])
-    except ValueError as error:
-        raise S3Error(
-            "AuthorizationHeaderMalformed",
-            f"The authorization header is malformed; the Credential is mal-formed; {error}.",
-        ) from None
-    return _Claim(scope, tuple(fields["SignedHeaders"].lower().split(";")), fields["Signature"])
-
-
-def _header_date(headers: CIMultiDictProxy[str]) -> tuple[datetime, str]:
-    """When the request was signed, and that moment in the form that the signature has it."""
-    text = headers.get("x-amz-date")
-    if text is not None:
-        moment = sigv4.parse_date(text)
-    else:
-        text = headers.get("Date", "")
-        moment = sigv4.parse_date(text) or _http_date(text)
-        text = moment.strftime("%Y%m%dT%H%M%SZ") if moment else ""
-    if moment is None:
-        raise S3Error(
-            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header, as in 20260131T120000Z."
-        )
-    return moment, text
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _find(keyring: Keyring, access_key: str, now: float) -> Key:
@@ -188,7 +118,7 @@ def _from_query(
     settings: Settings,
 ) -> Authentication:
     query = target.query
-    claim, moment, seconds = _read_query(query)
+    claim, moment, seconds = claims.read_query(query)
     now = settings.now()
     key = _find(keyring, claim.scope.access_key, now)
     signed_at = moment.timestamp()
@@ -210,38 +140,8 @@ def _from_query(
     return Authentication(key.identity, content_sha256, chunks, presigned=True)
 
 
-def _read_query(query: Mapping[str, str]) -> tuple[_Claim, datetime, int]:
-    """The claim of a presigned URL, when it was signed, and for how many seconds."""
-    code = "AuthorizationQueryParametersError"
-    if not all(query.get(name) for name in _PRESIGNED):
-        raise S3Error(code, f"Query-string authentication version 4 requires the parameters {', '.join(_PRESIGNED)}.")
-    if query["X-Amz-Algorithm"] != sigv4.ALGORITHM:
-        raise S3Error(code, f'X-Amz-Algorithm only supports "{sigv4.ALGORITHM}"')
-    try:
-        scope = sigv4.parse_credential(query["X-Amz-Credential"])
-    except ValueError as error:
-        raise S3Error(code, f"Error parsing the X-Amz-Credential parameter; {error}.") from None
-    moment = sigv4.parse_date(query["X-Amz-Date"])
-    if moment is None:
-        raise S3Error(code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
-    if query["X-Amz-Date"][:8] != scope.date:
-        raise S3Error(code, "Invalid credential date: it is not the date of X-Amz-Date.")
-    text = query["X-Amz-Expires"]
-    if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 20):
-        raise S3Error(code, "X-Amz-Expires should be a number")
-    seconds = int(text)
-    if not 1 <= seconds <= WEEK:
-        # 403 as clients know it from servers that take such a URL for one that has expired
-        raise S3Error(code, f"X-Amz-Expires must be between 1 and {WEEK} seconds", status=403)
-    return (
-        _Claim(scope, tuple(query["X-Amz-SignedHeaders"].lower().split(";")), query["X-Amz-Signature"]),
-        moment,
-        seconds,
-    )
-
-
 def _check(
-    claim: _Claim,
+    claim: Claim,
     amz_date: str,
     content_sha256: str,
     key: Key,
