@@ -131,6 +131,9 @@ def _statement(statement: Any, bucket: str) -> Statement:
         msg = "Invalid effect: it must be Allow or Deny"
         raise PolicyError(msg)
     principal, not_principals = _either(statement, "Principal")
+    if not_principals and statement["Effect"] == "Allow":
+        msg = "Allow with NotPrincipal is not allowed: it would let in everybody else, strangers too"
+        raise PolicyError(msg)
     action, not_actions = _either(statement, "Action")
     resource, not_resources = _either(statement, "Resource")
     return Statement(

@@ -64,7 +64,7 @@ def is_public(policy: Policy) -> bool:
     """Whether a statement allows something to everybody, as GetBucketPolicyStatus and BlockPublicPolicy mean it."""
     return any(
         statement.effect is Effect.ALLOW
-        and (statement.not_principals or "*" in statement.principals)
+        and "*" in statement.principals  # an Allow has no NotPrincipal
         and not any(_fixes(condition) for condition in statement.conditions)
         for statement in policy.statements
     )
