@@ -44,11 +44,11 @@ class CloudFile:
             pools.insert(0, (self.cloud.metadata.name, self.cloud.spec.nodes.replicas))
         return tuple(pools)
 
-    def with_one_node(self) -> CloudFile:
-        """The same cloud with its default pool cut to one node, as `--nodes 1` asks."""
+    def with_nodes(self, count: int) -> CloudFile:
+        """The same cloud with so many nodes in its default pool, as `--nodes` asks; CliError if it has none."""
         if self.cloud.spec.nodes is None:
-            return self
-        nodes = self.cloud.spec.nodes.model_copy(update={"replicas": 1})
+            raise CliError("--nodes counts the default pool, and the Cloud has no spec.nodes", Exit.USAGE)
+        nodes = self.cloud.spec.nodes.model_copy(update={"replicas": count})
         spec = self.cloud.spec.model_copy(update={"nodes": nodes})
         return CloudFile(self.cloud.model_copy(update={"spec": spec}), self.storage_nodes, self.policies)
 

@@ -39,18 +39,17 @@ def dev(
     limits in the YAML take effect while it runs.
     """
     from moln.dev import accesskeys, run  # noqa: PLC0415 (help is shown without them)
+    from moln_spec.resources.pool import NODES_PER_CLOUD  # noqa: PLC0415 (as above)
 
-    if nodes is not None and nodes > 1:
+    if nodes is not None and nodes > NODES_PER_CLOUD:
         raise CliError(
-            f"this release runs one storage node per cloud, and --nodes asks for {nodes}: nodes do not replicate to "
-            "each other yet; use --nodes 1",
-            Exit.USAGE,
+            f"this release runs one storage node per cloud, and --nodes asks for {nodes}: use --nodes 1", Exit.USAGE
         )
     options = run.Options(
         yaml=cloud_yaml,
         data=data.absolute() if data is not None else None,
         port=port,
-        one_node=nodes == 1,
+        nodes=nodes,
         ready_file=ready_file.absolute() if ready_file is not None else None,
         access_keys=accesskeys.read(access_keys) if access_keys is not None else (),
         profile=profile,

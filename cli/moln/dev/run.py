@@ -43,7 +43,7 @@ class Options:
     yaml: Path
     data: Path | None
     port: int
-    one_node: bool
+    nodes: int | None
     ready_file: Path | None
     access_keys: tuple[AccessKey, ...]
     profile: str
@@ -60,7 +60,7 @@ def run(options: Options) -> None:
 
 def _parse(text: str, options: Options) -> CloudFile:
     wanted = cloudfile.parse(text, str(options.yaml))
-    return wanted.with_one_node() if options.one_node else wanted
+    return wanted if options.nodes is None else wanted.with_nodes(options.nodes)
 
 
 @contextmanager
@@ -99,7 +99,10 @@ class _Dev:
             loop.add_signal_handler(number, stop.set)
         self._kept.keep_credentials(Credentials(keys=(self._root_key(), *self._options.access_keys)))
         async with AsyncExitStack() as stack:
-            nodes = [await self._start(stack, seat) for seat in self._seats]
+            nodes: list[NodeProcess] = []
+            stack.push_async_callback(_stop, nodes)
+            for seat in self._seats:
+                nodes.append(await self._start(seat, first=not nodes))
             stopping = asyncio.create_task(stop.wait())
             dying = asyncio.create_task(first_death(nodes))
             serving = asyncio.create_task(self._serve(stack, nodes))
@@ -112,8 +115,9 @@ class _Dev:
                 raise dying.result()
             print("stopping", flush=True)
 
-    async def _start(self, stack: AsyncExitStack, seat: Seat) -> NodeProcess:
-        port = self._options.port
+    async def _start(self, seat: Seat, *, first: bool) -> NodeProcess:
+        """Start a node; the first one has the port that was asked for, the others any."""
+        port = self._options.port if first else 0
         plan = NodePlan(
             name=seat.name,
             data=self._kept.node_directory(seat.name),
@@ -126,9 +130,7 @@ class _Dev:
             access_log=self._options.verbose,
         )
         ready_file = self._kept.directory / f"{seat.name}.ready.json"
-        node = await NodeProcess.start(plan, ready_file, verbose=self._options.verbose)
-        stack.push_async_callback(node.stop, _STOP_SECONDS)
-        return node
+        return await NodeProcess.start(plan, ready_file, verbose=self._options.verbose)
 
     async def _serve(self, stack: AsyncExitStack, nodes: Sequence[NodeProcess]) -> None:
         """Wait for the nodes, tell the world, then hand on edits for ever."""
@@ -236,6 +238,11 @@ def _free_address(preferred: str) -> str:
                 continue
             return f"{_HOST}:{probe.getsockname()[1]}"
     raise CliError("there is no free port for the node's peer API")
+
+
+async def _stop(nodes: Sequence[NodeProcess]) -> None:
+    """Stop all nodes at once: none of them waits for one that is gone already."""
+    await asyncio.gather(*(node.stop(_STOP_SECONDS) for node in nodes))
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
