@@ -44,7 +44,7 @@ lab-up: ## a real Kubernetes on this machine (docs/lab.md)
 	$(RUN) moln-lab up --nodes $(NODES)
 
 .PHONY: lab-down
-lab-down: ## take it down; leaves nothing behind but the cache and the volumes' state
+lab-down: ## take it down, its volumes too; only the cache of builds stays
 	$(RUN) moln-lab down
 
 .PHONY: lab-status
