@@ -308,8 +308,8 @@ class CloudObjects:
 
         def choose(view: View, ballot: bytes) -> Change:
             newest = view.newest
-            if precondition is not None and newest is not None and not newest.document.delete_marker:
-                meet(precondition, newest.document)
+            if precondition is not None and newest is not None:
+                meet(precondition, newest.document)  # also a delete marker: only `*` matches it
             return Change((row_at(ballot),))
 
         if precondition is None:

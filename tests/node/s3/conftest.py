@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import itertools
+import os
 import threading
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import pytest
 from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from tests.cluster.in_process import many
 
 from moln_node.cluster.local import LocalObjects
 from moln_node.s3.app import make_runner
@@ -29,8 +31,10 @@ from moln_spec.cloudmap import CloudMap, MapNode
 from moln_spec.credentials import AccessKey, Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from moln_node.cluster.objects import Objects
 
 KEYS = Credentials(
     keys=(
@@ -55,7 +59,7 @@ class Server:
 
     host: str
     port: int
-    objects: LocalObjects
+    objects: Objects
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -122,17 +126,29 @@ class serving:  # noqa: N801 used as a context manager, named as one
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        objects = await LocalObjects.start(self._data, CLOUD_MAP, "node-0")
-        runner = make_runner(objects, Keyring(KEYS), self._settings)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self._server = Server(host, port, objects, asyncio.get_running_loop())
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-        await objects.close()
+        async with _objects(self._data) as objects:
+            runner = make_runner(objects, Keyring(KEYS), self._settings)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            self._server = Server(host, port, objects, asyncio.get_running_loop())
+            self._ready.set()
+            await self._stop.wait()
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def _objects(data: Path) -> AsyncIterator[Objects]:
+    """One node's objects; with MOLN_TEST_NODES the objects of so many, each call through the next of them."""
+    count = int(os.environ.get("MOLN_TEST_NODES", "1"))
+    if count > 1:
+        async with many(data, count, CLOUD_MAP) as objects:
+            yield objects
+        return
+    local = await LocalObjects.start(data, CLOUD_MAP, "node-0")
+    yield local
+    await local.close()
 
 
 @pytest.fixture
