@@ -35,6 +35,10 @@ lint: ## ruff, mypy --strict, import layers, generated files
 unit: ## the tests that need nothing but Python
 	$(RUN) pytest -q -n 2 -m "not lab and not clients and not crash"
 
+.PHONY: soak
+soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1
+	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: ## side by side with other servers, as ratios (docs/benchmarks.md)
 	$(RUN) python bench/run.py
