@@ -184,7 +184,6 @@ def test_explain_tells_the_class_and_why(shelf: Shelf) -> None:
         (["get", "BUCKET/none", "/nowhere/at/all"], 3, "does not exist"),
         (["get", "s3://no-such-bucket/k", "-"], 3, "NoSuchBucket"),
         (["put", "/no/such/file", "BUCKET/k"], 3, "/no/such/file"),
-        (["mb", "BUCKET"], 5, "BucketAlreadyOwnedByYou"),
         (["mb", "s3://Not_A_Bucket"], 1, "InvalidBucketName"),
         (["ls", "--access-key", "NOBODY"], 4, "InvalidAccessKeyId"),
         (["ls", "--secret-key", "a-wrong-secret"], 4, "SignatureDoesNotMatch"),

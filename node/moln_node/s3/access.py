@@ -70,9 +70,10 @@ async def authorise(
     """The bucket, if the caller may do this to it or to its key; S3Error AccessDenied if not.
 
     `headers` and `tags` stand for those of the request where the caller has them from elsewhere (a form, a document);
-    `listed` for the prefix of its query.
+    `listed` for the prefix of its query, to bounds and conditions.
     """
     identity = call.identity
+    query = call.query if listed is None else {"prefix": listed}
     if identity.prefixes and listed is None and call.request.method != "HEAD":
         listed = call.query.get("prefix", "")
     if not permits(identity, action, bucket, key, listed):
@@ -81,7 +82,7 @@ async def authorise(
     privileged = identity.role == "admin" or (identity.id == found.owner and not identity.anonymous)
     if privileged and "policy" not in found.settings and "acl" not in found.settings:
         return found  # a bucket that was never shared holds nothing of others: the common case, without another look
-    question = _Question(call, action, found, key, version_id, headers, tags)
+    question = _Question(call, action, found, key, version_id, headers, tags, query)
     if not await question.allowed(privileged=privileged):
         if await question.missing() and await may_list(call, found):
             raise NoSuchKeyError
@@ -110,6 +111,7 @@ class _Question:
         version_id: str | None,
         headers: Mapping[str, str] | None,
         tags: Mapping[str, str] | None,
+        query: Mapping[str, str],
     ) -> None:
         self._call = call
         self._action = action
@@ -118,6 +120,7 @@ class _Question:
         self._version_id = version_id
         self._headers = call.headers if headers is None else headers
         self._tags = tags
+        self._query = query
         self._record: Record | None = None
         self._read = False
 
@@ -169,7 +172,7 @@ class _Question:
             secure=call.secure,
             now=call.settings.now(),
             headers=self._headers,
-            query=call.query,
+            query=self._query,
             presigned=call.authentication.presigned,
             version_id=self._version_id,
             existing_tags=None if record is None else record.attributes.tags,

@@ -20,11 +20,14 @@ from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Versioning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from moln_node.s3.call import Call
 
 _MAX_BUCKETS: Final = 10_000
 _DEFAULT_REGION: Final = "us-east-1"
 _LOCATION: Final = "location"  # the name of the setting
+_ACL: Final = "acl"  # that of `moln_node.s3.acl`
 _REGION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
@@ -63,7 +66,7 @@ def _bucket(bucket: Bucket, region: str) -> str:
 
 
 async def create_bucket(call: Call) -> web.Response:
-    """CreateBucket: owned by the caller."""
+    """CreateBucket: owned by the caller. Asking again for what is there changes nothing, and is no error."""
     check_bucket_name(call.bucket)
     if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
         raise S3Error("NotImplemented", "moln does not do object lock: create the bucket without it.")
@@ -72,9 +75,15 @@ async def create_bucket(call: Call) -> web.Response:
     try:
         await call.objects.create_bucket(bucket)
     except BucketExistsError as error:
-        code = "BucketAlreadyOwnedByYou" if error.owner == call.identity.id else "BucketAlreadyExists"
-        raise S3Error(code, BucketName=call.bucket) from error
+        if error.owner != call.identity.id or not await _same(call, settings):
+            raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from error
     return web.Response(headers={"Location": f"/{call.bucket}"})
+
+
+async def _same(call: Call, settings: Mapping[str, str]) -> bool:
+    """Whether the bucket is as a request for a new one wants it: its ACL, and whatever else it names."""
+    there = (await call.objects.bucket(call.bucket)).settings
+    return there.get(_ACL) == settings.get(_ACL) and all(there.get(name) == value for name, value in settings.items())
 
 
 async def _configured(call: Call) -> dict[str, str]:

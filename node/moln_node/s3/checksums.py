@@ -137,13 +137,13 @@ def algorithm_named(name: str, source: str) -> Algorithm:
 
 
 def decode(algorithm: Algorithm, value: str) -> bytes:
-    """The digest in a header, trailer or element; InvalidRequest if it is not base64 of the algorithm's length."""
+    """The digest in a header, trailer or element; BadDigest if it is not base64 of the algorithm's length."""
     try:
         raw = base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != algorithm.width:
-        raise S3Error("InvalidRequest", f"Value for {algorithm.header} header is invalid.")
+        raise S3Error("BadDigest", f"Value for {algorithm.header} header is invalid: it is no {algorithm.name}.")
     return raw
 
 

@@ -25,7 +25,6 @@ CODES: Mapping[str, tuple[int, str]] = {
     "BadRequest": (400, "The request is not valid."),
     "BadDigest": (400, "The Content-MD5 or checksum value that you specified did not match what the server received."),
     "BucketAlreadyExists": (409, "The requested bucket name is not available. Select a different name and try again."),
-    "BucketAlreadyOwnedByYou": (409, "The bucket that you tried to create already exists, and you own it."),
     "BucketNotEmpty": (409, "The bucket you tried to delete is not empty."),
     "ConditionalRequestConflict": (409, "A conflicting operation occurred. Try again."),
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),

@@ -42,6 +42,8 @@ def _rule(element: Element) -> Rule:
         raise S3Error("InvalidArgument", f"ID length should not exceed allowed limit of {_ID_LENGTH}")
     if status not in {"Enabled", "Disabled"}:
         raise S3Error("MalformedXML")
+    for transition in element.findall("Transition"):
+        _date(transition)  # what is wrong is told first
     if any(element.find(name) is not None for name in _NOT_BUILT):
         raise S3Error("NotImplemented", "moln does not move objects between storage classes by lifecycle rules.")
     days, date_ms, markers = _expiration(element)
@@ -135,9 +137,9 @@ def _count(element: Element | None, name: str, least: int) -> int | None:
     return int(text)
 
 
-def _date(expiration: Element) -> int | None:
+def _date(action: Element) -> int | None:
     """The moment in `<Date>`: midnight UTC."""
-    text = xml.text_of(expiration, "Date")
+    text = xml.text_of(action, "Date")
     if text is None:
         return None
     try:

@@ -43,7 +43,7 @@ async def list_objects(call: Call) -> web.Response:
     return _document(
         "ListBucketResult",
         _element("Name", call.bucket),
-        f"<Prefix>{encode(prefix)}</Prefix>",
+        f"<Prefix>{(xml.escape if xml.can_hold(prefix) else encode)(prefix)}</Prefix>",  # boto3 decodes all but this
         f"<Marker>{encode(marker)}</Marker>",
         f"<NextMarker>{encode(page.next)}</NextMarker>" if page.next is not None and delimiter else "",
         f"<MaxKeys>{limit}</MaxKeys>",

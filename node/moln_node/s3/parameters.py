@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from moln_node.s3 import xml
 from moln_node.s3.errors import S3Error
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1000
 _MAX_INT: Final = 2**31 - 1
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~/*-]*")  # what stands for itself: most keys, and quote_plus is slow
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~/*-]*")  # what stands for itself: most keys, and quote is slow
 
 
 def page_size(query: Mapping[str, str], name: str, most: int = PAGE) -> int:
@@ -53,5 +53,5 @@ def encoder(query: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def url_encoded(text: str) -> str:
-    """A key as S3 writes it under `encoding-type=url`."""
-    return text if _PLAIN.fullmatch(text) else quote_plus(text, safe="/*")
+    """A key as listings write it under `encoding-type=url`: a space is %20, which every decoder reads, not `+`."""
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="/*")

@@ -1,6 +1,7 @@
 """The policy of a POST form: what its signer allows whoever holds the form to upload. Pure.
 
-Every field must be named by a condition, but for the signature itself, the file, and fields of the name x-ignore-...
+Every field must be named by a condition, but for the signature itself, the file, and fields of the names x-ignore-...
+and x-amz-checksum-..., which ask for nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from moln_node.s3.errors import S3Error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EXEMPT = frozenset({"awsaccesskeyid", "signature", "x-amz-signature", "file", "policy"})
+_EXEMPT = frozenset({"awsaccesskeyid", "signature", "x-amz-signature", "file", "policy", "bucket"})
+_EXEMPT_PREFIXES = ("x-ignore-", "x-amz-checksum-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class PostPolicy:
         extra = [
             field
             for field in fields
-            if field not in named and field not in _EXEMPT and not field.startswith("x-ignore-") and field != "bucket"
+            if field not in named and field not in _EXEMPT and not field.startswith(_EXEMPT_PREFIXES)
         ]
         if extra:
             raise _refused(f"Extra input fields: {', '.join(sorted(extra))}")

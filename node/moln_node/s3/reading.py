@@ -5,7 +5,7 @@ Called by the operation table. Memory is bounded by the store's read-ahead: a cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -106,8 +106,12 @@ def _part_selection(record: Record, text: str) -> Selection:
 
 
 def _one_part(record: Record, part: Part, start: int) -> Selection:
+    """One part of several; its checksum is shown under the type of the object's."""
     span = ByteRange(start, start + part.size, record.size)
-    return Selection(span, partial=part.size > 0, checksum=part.checksum, parts_count=len(record.parts))
+    checksum = part.checksum
+    if checksum is not None and record.checksum is not None:
+        checksum = replace(checksum, type=record.checksum.type)
+    return Selection(span, partial=part.size > 0, checksum=checksum, parts_count=len(record.parts))
 
 
 def part_number(text: str) -> int:

@@ -108,8 +108,9 @@ def _drop_aws_chunked(content: dict[str, str]) -> None:
     encoding = content.get("content-encoding")
     if encoding is None:
         return
-    kept = [coding.strip() for coding in encoding.split(",") if coding.strip().lower() not in {"aws-chunked", ""}]
-    if kept:
-        content["content-encoding"] = ",".join(kept)
-    else:
+    codings = [coding.strip() for coding in encoding.split(",")]
+    kept = [coding for coding in codings if coding.lower() not in {"aws-chunked", ""}]
+    if not kept:
         del content["content-encoding"]
+    elif kept != codings:
+        content["content-encoding"] = ", ".join(kept)

@@ -24,6 +24,7 @@ _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 # What a parser would change or refuse: markup, the return that XML turns into a newline, and what XML 1.0 has no
 # character for. S3 writes the latter as references too; clients that list such keys ask for encoding-type=url.
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
+_NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
@@ -35,6 +36,11 @@ def _reference(match: re.Match[str]) -> str:
 def escape(text: str) -> str:
     """Text as it stands between two tags."""
     return _SPECIAL.sub(_reference, text)
+
+
+def can_hold(text: str) -> bool:
+    """Whether XML 1.0 has every character of a text."""
+    return _NO_CHARACTER.search(text) is None
 
 
 def leaf(name: str, value: str | int | bool | None) -> str:  # noqa: FBT001 a value to be written, not a switch

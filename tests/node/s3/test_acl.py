@@ -136,6 +136,14 @@ def test_grants_in_headers(s3: Any, alt: Any, bucket: str, refused: Any) -> None
     alt.get_object(Bucket=bucket, Key="big")
 
 
+def test_groups_come_first(s3: Any, bucket: str) -> None:
+    """However a client orders its grants, they are shown as canned ACLs show theirs."""
+    own = s3.get_bucket_acl(Bucket=bucket)
+    everybody = {"Grantee": {"Type": "Group", "URI": ALL}, "Permission": "READ"}
+    s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy={"Owner": own["Owner"], "Grants": [*own["Grants"], everybody]})
+    assert grants(s3.get_bucket_acl(Bucket=bucket)) == [("READ", ALL), OWNER]
+
+
 def test_refused_acls(s3: Any, bucket: str, refused: Any) -> None:
     """What cannot be granted is refused by name, and the ACL in force stays."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"")
@@ -220,7 +228,14 @@ def test_ownership_controls(s3: Any, alt: Any, new_bucket: Callable[[], str], re
         s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
     with refused(400, "AccessControlListNotSupported"):
         s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="public-read")
+    with refused(400, "AccessControlListNotSupported"):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="private")
+    with refused(400, "AccessControlListNotSupported"):
+        s3.put_bucket_acl(Bucket=bucket, ACL="private")
+    with refused(400, "AccessControlListNotSupported"):
+        s3.put_object_acl(Bucket=bucket, Key="old", ACL="private")
     s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="bucket-owner-full-control")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", GrantFullControl='id="main-id"')
     own("BucketOwnerPreferred")
     s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
     alt.put_object(Bucket=bucket, Key="given", Body=b"x", ACL="bucket-owner-full-control")

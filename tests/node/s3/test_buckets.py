@@ -50,12 +50,19 @@ def test_create_head_list_delete(s3: Any) -> None:
 
 
 def test_a_name_is_taken_once(s3: Any, alt: Any, bucket: str, refused: Refused) -> None:
-    """By oneself or by somebody else; the bucket stays as it was."""
+    """Its owner may ask for the same bucket again, for no other of that name; the bucket stays as it was."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    with refused(409, "BucketAlreadyOwnedByYou"):
-        s3.create_bucket(Bucket=bucket)
+    s3.create_bucket(Bucket=bucket)
     with refused(409, "BucketAlreadyExists"):
         alt.create_bucket(Bucket=bucket)
+    with refused(409, "BucketAlreadyExists"):
+        s3.create_bucket(Bucket=bucket, ACL="public-read")
+    with refused(409, "BucketAlreadyExists"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "elsewhere"})
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    with refused(409, "BucketAlreadyExists"):
+        s3.create_bucket(Bucket=bucket)
+    s3.create_bucket(Bucket=bucket, ACL="public-read")
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
 
 

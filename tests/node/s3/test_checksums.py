@@ -74,8 +74,6 @@ def test_what_a_request_declares() -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-amz-checksum-crc32": "AAAA"},
-        {"x-amz-checksum-crc32": "not base64!"},
         {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-crc32c": "AAAAAA=="},
         {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-trailer": "x-amz-checksum-crc32"},
         {"x-amz-trailer": "x-amz-checksum-md4"},
@@ -86,10 +84,18 @@ def test_what_a_request_declares() -> None:
     ],
 )
 def test_declarations_that_make_no_sense_are_refused(headers: dict[str, str]) -> None:
-    """A wrong length, no base64, two of them, an unknown or a contradicting algorithm: InvalidRequest."""
+    """Two of them, an unknown or a contradicting algorithm: InvalidRequest."""
     with pytest.raises(S3Error) as caught:
         checksums.declared(headers)
     assert caught.value.code == "InvalidRequest"
+
+
+@pytest.mark.parametrize("value", ["AAAA", "not base64!", "", "AAAAAA==x"])
+def test_a_promise_that_no_body_can_keep_is_a_bad_digest(value: str) -> None:
+    """A wrong length, no base64: refused before a byte of the body is read."""
+    with pytest.raises(S3Error) as caught:
+        checksums.declared({"x-amz-checksum-crc32": value})
+    assert caught.value.code == "BadDigest"
 
 
 def test_a_promise_is_held_against_what_was_computed() -> None:

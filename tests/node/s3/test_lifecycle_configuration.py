@@ -78,6 +78,11 @@ def test_what_is_put_is_what_is_got(s3: Any, bucket: str, refused: Refused) -> N
         ({}, 400, "InvalidRequest"),
         ({"Filter": {"Prefix": "a"}, "Expiration": {"Days": 1}}, 400, "MalformedXML"),
         ({"Transitions": [{"Days": 1, "StorageClass": "COLD"}]}, 501, "NotImplemented"),
+        (
+            {"Transitions": [{"Date": datetime(2030, 1, 1, 12, tzinfo=UTC), "StorageClass": "COLD"}]},
+            400,
+            "InvalidArgument",
+        ),
         ({"NoncurrentVersionExpiration": {"NoncurrentDays": 0}}, 400, "InvalidArgument"),
         ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 0}}, 400, "InvalidArgument"),
     ],

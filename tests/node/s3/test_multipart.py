@@ -110,6 +110,8 @@ def test_completions_that_do_not_fit_are_refused(s3: Any, bucket: str, refused: 
     first, small, last = upload.parts
     with refused(400, "MalformedXML"):
         upload.complete([])
+    with refused(400, "MalformedXML"):
+        s3.complete_multipart_upload(**upload.place)
     with refused(400, "InvalidPartOrder"):
         upload.complete([last, first])
     with refused(400, "InvalidPartOrder"):
@@ -263,10 +265,12 @@ def test_checksums_of_parts_make_the_objects(s3: Any, bucket: str, algorithm: st
     assert (answer[f"Checksum{algorithm}"], answer["ChecksumType"]) == (expected, kind)
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert (head[f"Checksum{algorithm}"], head["ChecksumType"]) == (expected, kind)
+    tail = s3.head_object(Bucket=bucket, Key="k", PartNumber=2, ChecksumMode="ENABLED")
+    assert (tail[f"Checksum{algorithm}"], tail["ChecksumType"]) == (digest(algorithm, b"tail"), kind)
 
 
 def test_wrong_checksums_of_completions(s3: Any, bucket: str, refused: Refused) -> None:
-    """A wrong whole, a missing or wrong part, another type: each has its code, and the upload goes on."""
+    """A wrong whole, a wrong part, another type: each has its code, and the upload goes on; parts need none."""
     upload = Uploading(s3, bucket, ChecksumAlgorithm="SHA256")
     upload.send(1, b"x", ChecksumAlgorithm="SHA256")
     wrong = digest("SHA256", b"y")
@@ -274,15 +278,14 @@ def test_wrong_checksums_of_completions(s3: Any, bucket: str, refused: Refused) 
         upload.complete(ChecksumSHA256="bad")
     with refused(400, "BadDigest"):
         upload.complete(ChecksumSHA256=f"{wrong}-1")
-    with refused(400, "InvalidRequest"):
-        upload.complete(plain(upload.parts))
     with refused(400, "InvalidPart"):
         upload.complete([{**upload.parts[0], "ChecksumSHA256": wrong}])
     with refused(400, "InvalidRequest"):
         upload.complete(ChecksumType="FULL_OBJECT")
     with refused(400, "InvalidRequest"):
         upload.complete(MpuObjectSize=2)
-    upload.complete(MpuObjectSize=1)
+    whole = base64.b64encode(hashlib.sha256(hashlib.sha256(b"x").digest()).digest()).decode()
+    assert upload.complete(plain(upload.parts), MpuObjectSize=1)["ChecksumSHA256"] == f"{whole}-1"
 
 
 def test_algorithms_that_do_not_go_together(s3: Any, bucket: str, refused: Refused) -> None:

@@ -180,6 +180,16 @@ def test_malformed_policies(s3: Any, bucket: str, refused: Any) -> None:
     assert s3.get_bucket_policy(Bucket=bucket)["Policy"] == text
 
 
+def test_whoever_may_list_a_prefix_is_told_what_is_not_below_it(s3: Any, alt: Any, bucket: str, refused: Any) -> None:
+    """A missing key is 404 to a caller who could see so in a listing of it, and 403 to anybody else."""
+    below = {"StringLike": {"s3:prefix": "public/*"}}
+    s3.put_bucket_policy(Bucket=bucket, Policy=allow(bucket, "s3:ListBucket", Condition=below))
+    with refused(404, "NoSuchKey"):
+        alt.get_object(Bucket=bucket, Key="public/none")
+    with refused(403, "AccessDenied"):
+        alt.get_object(Bucket=bucket, Key="private/none")
+
+
 def test_policy_status(s3: Any, bucket: str) -> None:
     """A bucket is shown as public when its policy or its ACL is."""
 

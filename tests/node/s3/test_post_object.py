@@ -118,6 +118,8 @@ def test_presigned_post_of_boto3(server: Server, bucket: str, raw: http.client.H
         ({"key": "bar"}, 403, "AccessDenied"),
         ({"x-amz-meta-more": "1"}, 403, "AccessDenied"),
         ({"x-ignore-me": "1"}, 204, None),
+        ({"x-amz-checksum-crc32": "dv+Mqg=="}, 204, None),
+        ({"x-amz-checksum-crc32": "AAAAAA=="}, 400, "BadDigest"),
     ],
 )
 def test_changed_fields(

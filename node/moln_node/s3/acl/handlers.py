@@ -8,7 +8,7 @@ from aiohttp import web
 
 from moln_node.s3.acl import requests
 from moln_node.s3.acl.grants import dump, load
-from moln_node.s3.acl.ownership import ENFORCED, refuse_public
+from moln_node.s3.acl.ownership import refuse_lists, refuse_public
 from moln_node.s3.errors import S3Error
 from moln_node.s3.versions import version_of
 
@@ -31,8 +31,7 @@ async def _asked(call: Call, owner: str) -> tuple[Grant, ...]:
         if not body.strip():
             raise S3Error("MissingSecurityHeader", "Your request was missing a required header: x-amz-acl")
         grants = requests.from_xml(call.parse_xml(body, "MalformedACLError"), owner, call.keyring)
-    if bucket.settings.get("ownershipControls") == ENFORCED and dump(grants, owner):
-        raise S3Error("AccessControlListNotSupported")
+    refuse_lists(bucket, call.headers, dump(grants, owner))
     refuse_public(grants, bucket)
     return grants
 

@@ -25,6 +25,7 @@ ENFORCED = "BucketOwnerEnforced"
 PREFERRED = "BucketOwnerPreferred"
 WRITER = "ObjectWriter"
 OWNERSHIPS = (ENFORCED, PREFERRED, WRITER)
+_OWNERS_ALL = "bucket-owner-full-control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,17 @@ def _read_block(text: str) -> PublicAccessBlock:
 def public_access_block(bucket: Bucket) -> PublicAccessBlock:
     """The public access block in force."""
     return _read_block(bucket.settings.get("publicAccessBlock", ""))
+
+
+def refuse_lists(bucket: Bucket, headers: Mapping[str, str], acl: str) -> None:
+    """AccessControlListNotSupported if the bucket has no ACLs and a request asks for one (`acl`: what it comes to).
+
+    Only what changes nothing is taken there: no word of it, bucket-owner-full-control, or full control in full.
+    """
+    if bucket.settings.get("ownershipControls") != ENFORCED:
+        return
+    if acl or headers.get("x-amz-acl", _OWNERS_ALL) != _OWNERS_ALL:
+        raise S3Error("AccessControlListNotSupported")
 
 
 def refuse_public(grants: Iterable[Grant], bucket: Bucket) -> None:
@@ -71,14 +83,13 @@ def for_object(call: Call, headers: Mapping[str, str] | None = None) -> Ownershi
     mode = bucket.settings.get("ownershipControls", WRITER)
     # what nobody signed belongs to the bucket's owner: nobody else could ever manage it
     owner = bucket.owner if call.identity.anonymous or mode == ENFORCED else call.identity.id
-    if mode == PREFERRED and asked.get("x-amz-acl") == "bucket-owner-full-control":
+    if mode == PREFERRED and asked.get("x-amz-acl") == _OWNERS_ALL:
         owner = bucket.owner
     grants = from_headers(asked, owner, bucket.owner, keyring)
     if grants is None:
         return Ownership(owner, "")
     acl = dump(grants, owner)
-    if mode == ENFORCED and acl:
-        raise S3Error("AccessControlListNotSupported")
+    refuse_lists(bucket, asked, acl)
     refuse_public(grants, bucket)
     return Ownership(owner, acl)
 

@@ -108,11 +108,12 @@ def _grant(element: Element, keyring: Keyring) -> Grant:
 
 
 def to_xml(grants: Iterable[Grant], owner: str, keyring: Keyring) -> bytes:
-    """An AccessControlPolicy document."""
+    """An AccessControlPolicy document: groups first, as in the canned ACLs."""
+    listed = sorted(grants, key=lambda grant: not grant.public)
     return xml.document(
         "AccessControlPolicy",
         _person("Owner", owner, keyring),
-        xml.node("AccessControlList", *(_element(grant, keyring) for grant in grants)),
+        xml.node("AccessControlList", *(_element(grant, keyring) for grant in listed)),
     )
 
 
