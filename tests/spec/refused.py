@@ -31,6 +31,7 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         a_cloud(assignmentRules=[{"match": {"minSize": 2, "maxSize": 1}, "storageClass": "STANDARD"}]),
         cloud.RULES_CAN_MATCH.message,
     ),
+    "a node port without its type": (a_cloud(service={"nodePort": 30900}), cloud.PORT_NEEDS_TYPE.message),
     "no nodes": (a_cloud(nodes={"replicas": 0}), pool.NOT_EMPTY.message),
     "a tiny volume": (a_cloud(nodes={"volume": {"size": "1Mi"}}), pool.BIG_ENOUGH.message),
 }

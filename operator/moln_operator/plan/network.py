@@ -39,7 +39,7 @@ def client_service(cloud: Cloud) -> Manifest:
     """The Service that S3 clients use: every node that is ready."""
     name, wanted = cloud.metadata.name, cloud.spec.service
     port = _port("s3", wanted.port, "s3")
-    if wanted.node_port is not None and wanted.type != "ClusterIP":
+    if wanted.node_port is not None:
         port["nodePort"] = wanted.node_port
     return {
         "apiVersion": "v1",

@@ -48,8 +48,16 @@ POOL_STAYS: Final = Rule(
 )
 
 
+PORT_NEEDS_TYPE: Final = Rule(
+    "!has(self.nodePort) || self.type != 'ClusterIP'",
+    "nodePort needs type: NodePort or LoadBalancer",
+)
+
+
 class Service(Document):
     """How clients reach the S3 endpoint."""
+
+    model_config = ConfigDict(json_schema_extra=rules(PORT_NEEDS_TYPE))
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
         "ClusterIP", description="Kubernetes Service type: within the cluster, on every machine, or a load balancer."
@@ -59,6 +67,12 @@ class Service(Document):
         None, ge=1, le=65535, description="With NodePort or LoadBalancer: this port; absent: a free one."
     )
     annotations: dict[str, str] = Field({}, max_length=64, description="Annotations of the Service.")
+
+    @model_validator(mode="after")
+    def _port_fits_type(self) -> Self:
+        if self.node_port is not None and self.type == "ClusterIP":
+            raise ValueError(PORT_NEEDS_TYPE.message)
+        return self
 
 
 class Ingress(Document):
