@@ -80,13 +80,22 @@ class Collector:
             return removed
 
     async def _collect(self, candidates: list[int]) -> int:
-        """Remove those candidates that are free; how many."""
-        claimed, settled = await self._commit(partial(claim, body_ids=candidates, pins=self._pins))
-        if claimed:
-            await self._loop.run_in_executor(self._threads, self._bodies.delete, claimed)
-            await self._commit(partial(forget, body_ids=claimed))
-        self._waiting.difference_update(claimed, settled)
-        return len(claimed)
+        """Remove those candidates that are free; how many.
+
+        They wait no more before they are claimed, and not after: one that becomes garbage again meanwhile is offered
+        again, and must not be taken for one that was dealt with.
+        """
+        self._waiting.difference_update(candidates)
+        try:
+            free, pinned = await self._commit(partial(claim, body_ids=candidates, pins=self._pins))
+            if free:
+                await self._loop.run_in_executor(self._threads, self._bodies.delete, free)
+                await self._commit(partial(forget, body_ids=free))
+        except BaseException:
+            self._waiting.update(candidates)
+            raise
+        self._waiting.update(pinned)
+        return len(free)
 
     @property
     def waiting(self) -> int:

@@ -14,9 +14,11 @@ from moln_node.store.errors import CorruptError, IncompleteBodyError
 from moln_node.store.model import Sealed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from moln_node.cluster.local import LocalObjects
+    from moln_node.store.transaction import Transaction
 
 MIB = 1024 * 1024
 
@@ -127,6 +129,28 @@ async def test_sharing_races_with_deleting_and_collecting(tmp_path: Path) -> Non
         for record in (await objects.list_objects(BUCKET)).records:
             await objects.delete(BUCKET, record.key)
         await objects.store.collect()
+        assert files(tmp_path) == []
+
+
+async def test_garbage_that_is_used_again_and_dropped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk that was shared again, and dropped again while the collector looked away, is collected all the same."""
+    data = noise(SMALLEST)
+    async with with_bucket(tmp_path) as objects:
+        collector = objects.store._collector
+        await put_shared(objects, "k", data)
+        (path,) = files(tmp_path)
+        commit = collector._commit
+
+        async def drop_meanwhile(step: Callable[[Transaction], object]) -> object:
+            outcome = await commit(step)
+            monkeypatch.setattr(collector, "_commit", commit)
+            await objects.delete(BUCKET, "k")
+            return outcome
+
+        monkeypatch.setattr(collector, "_commit", drop_meanwhile)
+        collector._take([int(path.name, 16)])
+        assert await collector.collect() == 0
+        assert await collector.collect() == 1
         assert files(tmp_path) == []
 
 

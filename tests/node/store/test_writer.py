@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import apsw
 import pytest
-from tests.node.store.harness import BUCKET, get, put, with_bucket
+from tests.node.store.harness import BUCKET, LARGE, OWNER, files, get, put, put_part, with_bucket
 
-from moln_node.store.errors import CorruptError, NoSuchKeyError, StoreError
+from moln_node.store import chunks, ingest
+from moln_node.store.errors import CorruptError, IncompleteBodyError, NoSuchKeyError, StoreError
 from moln_node.store.model import Usage
 from moln_node.store.writer import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from moln_node.store.transaction import Transaction
@@ -115,3 +116,24 @@ async def test_a_damaged_row_met_in_a_step_harms_no_other(tmp_path: Path) -> Non
         )
         assert isinstance(outcomes[0], CorruptError)
         assert not any(isinstance(outcome, StoreError) for outcome in outcomes[1:])
+
+
+async def test_a_body_that_lost_bytes_on_its_way_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a defect above lose a batch, the step notices that the bodies are not the size declared."""
+
+    async def lossy(body: AsyncIterator[bytes], _: int) -> AsyncIterator[list[bytes]]:
+        async for piece in body:
+            yield [piece[:-1]]
+
+    monkeypatch.setattr(ingest, "batches", lossy)
+    monkeypatch.setattr(chunks, "batches", lossy)
+    async with with_bucket(tmp_path) as objects:
+        for storage_class in ("STANDARD", "DEDUP"):
+            with pytest.raises(IncompleteBodyError):
+                await put(objects, "k", bytes(LARGE), storage_class=storage_class)
+        upload = await objects.create_upload(BUCKET, "k", OWNER)
+        with pytest.raises(IncompleteBodyError):
+            await put_part(objects, "k", upload.id, 1, bytes(LARGE))
+        assert (await objects.list_objects(BUCKET)).records == ()
+        assert objects.store.ledger.in_flight() == 0
+    assert files(tmp_path) == []

@@ -26,13 +26,14 @@ def find_and_pin(tx: Transaction, digest: bytes, pins: Pins) -> int | None:
 
 
 def claim(tx: Transaction, body_ids: Sequence[int], pins: Pins) -> tuple[list[int], list[int]]:
-    """Those bodies that nobody has pinned, so that only removing them is left; and those that are garbage no more."""
+    """Of those that are garbage still: what nobody has pinned, so that only removing it is left, and what is pinned."""
     garbage = [
         body_id
         for body_id in body_ids
         if tx.db.execute("SELECT 1 FROM garbage WHERE id = ?", (body_id,)).fetchone() is not None
     ]
-    return pins.free(garbage), sorted(set(body_ids) - set(garbage))
+    free = pins.free(garbage)
+    return free, sorted(set(garbage).difference(free))
 
 
 def forget(tx: Transaction, body_ids: Sequence[int]) -> None:

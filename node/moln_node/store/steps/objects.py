@@ -10,7 +10,7 @@ import msgspec
 from moln_node.store import documents, lookup
 from moln_node.store.clock import wall_ms
 from moln_node.store.documents import Flag, LayoutDocument, RecordDocument
-from moln_node.store.errors import NoSuchKeyError, PreconditionFailedError
+from moln_node.store.errors import IncompleteBodyError, NoSuchKeyError, PreconditionFailedError
 from moln_node.store.model import Attributes, Deleted, Precondition, Versioning
 
 if TYPE_CHECKING:
@@ -52,8 +52,16 @@ def put(
 ) -> Record:
     """Make an object of bodies that are safe on the disk."""
     row = tx.bucket(target.bucket, target.bucket_id)
+    require_whole(bodies, content.size)
     require(tx, row, target.key, precondition)
     return add_version(tx, row, target.key, content, tx.adopt(bodies))
+
+
+def require_whole(bodies: Sequence[NewBody], size: int) -> None:
+    """What was written must be what was declared: nothing that is not there is acknowledged, whatever went wrong."""
+    written = sum(body.size for body in bodies)
+    if written != size:
+        raise IncompleteBodyError(f"the body was declared as {size} bytes, and {written} were written")
 
 
 def add_version(tx: Transaction, row: BucketRow, key: str, content: Content, segments: tuple[Segment, ...]) -> Record:

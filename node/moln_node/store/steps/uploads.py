@@ -37,6 +37,7 @@ def put_part(
     """Keep a part, in place of an earlier one of that number."""
     row = tx.bucket(target.bucket, target.bucket_id)
     upload = lookup.upload(tx.db, row.id, target.key.encode(), upload_id)
+    objects.require_whole(bodies, size)
     old = lookup.part(tx.db, upload_id, number)
     segments = tx.adopt(bodies)
     if old is not None:
