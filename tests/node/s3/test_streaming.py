@@ -115,3 +115,15 @@ def test_a_slow_reader_holds_back_the_disk(server: Any, s3: Any, bucket: str) ->
             assert piece, "the connection closed before the object's end"
             received += piece
     assert bytes(received) == body
+
+
+def test_a_put_that_is_too_large_is_refused_before_its_bytes(server: Any, s3: Any, bucket: str) -> None:
+    """More than 5 GiB in one put: the answer comes while the client still waits to send."""
+    url = urlsplit(s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"}))
+    size = 5 * 1024 * MIB + 1
+    head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nhost: {url.netloc}\r\ncontent-length: {size}\r\n"
+    with socket.create_connection((server.host, server.port), timeout=30) as connection:
+        connection.sendall(f"{head}expect: 100-continue\r\n\r\n".encode())
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"<Code>EntityTooLarge</Code>" in answer
