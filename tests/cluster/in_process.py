@@ -38,6 +38,13 @@ class Sprayed:
 
 @asynccontextmanager
 async def many(data: Path, count: int, like: CloudMap) -> AsyncIterator[Objects]:
+    """The objects of a cloud of `count` nodes, each call through the next of them."""
+    async with running(data, count, like) as clusters:
+        yield cast("Objects", Sprayed([cluster.objects for cluster in clusters]))
+
+
+@asynccontextmanager
+async def running(data: Path, count: int, like: CloudMap) -> AsyncIterator[list[Cluster]]:
     """A cloud of `count` nodes with the classes and rules of a map."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     nodes = tuple(
@@ -61,4 +68,4 @@ async def many(data: Path, count: int, like: CloudMap) -> AsyncIterator[Objects]
             await web.SockSite(runner, bound).start()
         for cluster in clusters:
             await cluster.joined(_JOIN_SECONDS)
-        yield cast("Objects", Sprayed([cluster.objects for cluster in clusters]))
+        yield clusters

@@ -18,6 +18,7 @@ from moln_node.cluster.members import Members
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
 from moln_node.cluster.routes import add_routes
+from moln_node.cluster.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,11 @@ class Cluster:
         members.hints = Hints(local.store, self.repair.run)
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
         self._joining = Joining(members, self.repair, clock, local.store)
-        self._tasks = [asyncio.create_task(members.hints.run(), name="moln-hints")]
+        self.sweep = Sweep(members, local.store, self.objects.abort_upload)
+        self._tasks = [
+            asyncio.create_task(members.hints.run(), name="moln-hints"),
+            asyncio.create_task(self.sweep.run(), name="moln-sweep"),
+        ]
 
     @classmethod
     async def start(

@@ -112,6 +112,21 @@ class UsageAnswer(msgspec.Struct, array_like=True, frozen=True):
     bytes: int
 
 
+class FingerprintsAsk(msgspec.Struct, array_like=True, frozen=True):
+    """What do you hold of these registers of one space of a bucket?"""
+
+    space: int
+    bucket: str
+    incarnation: bytes
+    keys: tuple[str, ...]
+
+
+class Fingerprints(msgspec.Struct, array_like=True, frozen=True):
+    """For each of the keys, in order, a number that is the same where the same rows are held."""
+
+    of: tuple[int, ...]
+
+
 class Enroll(msgspec.Struct, array_like=True, frozen=True):
     """The node of that name has this disk. `replace` says that it takes the place of another, and is full."""
 
@@ -151,6 +166,8 @@ _DECODERS: Final = {
         PartsAnswer,
         UsageAsk,
         UsageAnswer,
+        FingerprintsAsk,
+        Fingerprints,
         Enroll,
         Enrolled,
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from moln_node.cluster import messages
 from moln_node.cluster.errors import PeerError, StaleEpochError
-from moln_node.cluster.messages import Enrolled, PartsAnswer, Staged, UsageAnswer
+from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Staged, UsageAnswer
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
 from moln_node.store.scan import Page
@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from moln_node.cluster.messages import Accept, Ask, Enroll, Install, PartsAsk, Prepare, Scan, UsageAsk
+    from moln_node.cluster.messages import (
+        Accept,
+        Ask,
+        Enroll,
+        FingerprintsAsk,
+        Install,
+        PartsAsk,
+        Prepare,
+        Scan,
+        UsageAsk,
+    )
     from moln_node.store.registers import Register, Row
 
     _Request = AbstractAsyncContextManager[aiohttp.ClientResponse]
@@ -109,6 +119,10 @@ class RemoteReplica:
     async def usage(self, message: UsageAsk) -> UsageAnswer:
         """See `Replica.usage`."""
         return await self._call("usage", message, UsageAnswer)
+
+    async def fingerprints(self, message: FingerprintsAsk) -> Fingerprints:
+        """See `Replica.fingerprints`."""
+        return await self._call("fingerprints", message, Fingerprints)
 
     async def enroll(self, message: Enroll) -> Enrolled:
         """See `Replica.enroll`."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Enrolled, PartsAnswer, PartsAsk, Staged, UsageAnswer
+from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, PartsAsk, Staged, UsageAnswer
 from moln_node.store import disks, lookup, registers, scan
 from moln_node.store.errors import CorruptError, NoSuchKeyError, NoSuchVersionError
 from moln_node.store.ledger import Bounds
 from moln_node.store.model import Sealed
-from moln_node.store.registers import KeyState, Space
+from moln_node.store.registers import KeyState, Register, Space
 from moln_node.store.steps import replica as steps
 from moln_node.store.steps.objects import Target
 from moln_node.store.steps.replica import Outcome, Vote, Write
@@ -34,11 +34,21 @@ if TYPE_CHECKING:
     import apsw
 
     from moln_node.cluster.local import LocalObjects
-    from moln_node.cluster.messages import Accept, Ask, Enroll, Install, Prepare, Scan, SlotWrite, UsageAsk
+    from moln_node.cluster.messages import (
+        Accept,
+        Ask,
+        Enroll,
+        FingerprintsAsk,
+        Install,
+        Prepare,
+        Scan,
+        SlotWrite,
+        UsageAsk,
+    )
     from moln_node.store.bodies import NewBody
     from moln_node.store.documents import Parts
     from moln_node.store.ledger import Reservation
-    from moln_node.store.registers import Register, Row
+    from moln_node.store.registers import Row
     from moln_node.store.scan import Page
     from moln_node.store.transaction import Transaction
 
@@ -89,6 +99,10 @@ class Replica(Protocol):
         """What the owner holds of a bucket."""
         ...
 
+    async def fingerprints(self, message: FingerprintsAsk) -> Fingerprints:
+        """What the owner holds of some registers, in short."""
+        ...
+
     async def enroll(self, message: Enroll) -> Enrolled:
         """Remember by which disk a node is known; the one known before stays unless it is to be replaced."""
         ...
@@ -109,13 +123,14 @@ class LocalReplica:
     """This node's store as an owner.
 
     Attributes:
+        store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
     """
 
     def __init__(self, local: LocalObjects, peer: Callable[[str], Replica]) -> None:
         self._local = local
-        self._store = local.store
+        self.store = local.store
         self._peer = peer
         self._staged: dict[str, _Waiting] = {}
         self.voting = True
@@ -128,12 +143,12 @@ class LocalReplica:
         if number is None:
             return KeyState()
         key = message.register.key.encode()
-        return await self._store.look(lambda db: registers.state(db, number, key, message.slot, message.depth))
+        return await self.store.look(lambda db: registers.state(db, number, key, message.slot, message.depth))
 
     async def prepare(self, message: Prepare) -> Vote:
         """See `Replica.prepare`."""
         self._require_vote()
-        return await self._store.commit(
+        return await self.store.commit(
             lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
         )
 
@@ -178,11 +193,11 @@ class LocalReplica:
             try:
                 for write in asked:
                     bodies = await self._bytes_of(register, write, room, fresh)
-                    layout_id = self._store.bodies.new_id()
+                    layout_id = self.store.bodies.new_id()
                     parts = write.parts or await self._parts_of(register, write)
                     writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
                 staged = [waiting.reservation for waiting in self._waiting(asked)]
-                vote = await self._store.commit(lambda tx: step(tx, writes, room + staged))
+                vote = await self.store.commit(lambda tx: step(tx, writes, room + staged))
             except BaseException:
                 self._release(room, fresh)
                 raise
@@ -208,12 +223,12 @@ class LocalReplica:
 
     def _untaken(self, bodies: Sequence[NewBody]) -> list[NewBody]:
         """Bodies that the step had no use for: the row was there already."""
-        return [body for body in bodies if body.inline is None and self._store.bodies.is_in_flight(body.id)]
+        return [body for body in bodies if body.inline is None and self.store.bodies.is_in_flight(body.id)]
 
     def _release(self, room: Sequence[Reservation], bodies: Sequence[NewBody]) -> None:
         for reservation in room:
             reservation.release()
-        self._store.discard(bodies)
+        self.store.discard(bodies)
 
     async def _bytes_of(
         self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
@@ -250,7 +265,7 @@ class LocalReplica:
             return False
         key = register.key.encode()
         version = Version.from_bytes(row.version)
-        return await self._store.look(lambda db: lookup.at(db, number, key, version)) is not None
+        return await self.store.look(lambda db: lookup.at(db, number, key, version)) is not None
 
     async def _fetch(
         self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
@@ -313,7 +328,7 @@ class LocalReplica:
         target = Target(register.bucket, number, register.key)
         shown = lookup.NULL if row.document.null else Version.from_bytes(row.version).encode()
         try:
-            async with self._store.open_object(target, shown) as reading:
+            async with self.store.open_object(target, shown) as reading:
                 if reading.record.version.to_bytes() != row.version:
                     raise PeerError("this version is not here", sent=False)
                 async for block in reading.read(start, end):
@@ -330,10 +345,10 @@ class LocalReplica:
         number = 0 if message.space == Space.BUCKETS else self._of_bucket(message)
         if number is None:
             return scan.Page((), None)
-        return await self._store.look(lambda db: scan.scan(db, number, message.query))
+        return await self.store.look(lambda db: scan.scan(db, number, message.query))
 
     def _of_bucket(self, message: Scan) -> int | None:
-        row = self._store.buckets.get(message.bucket)
+        row = self.store.buckets.get(message.bucket)
         if row is None or row.incarnation != message.incarnation:
             return None
         return registers.number(message.space, row.id)
@@ -350,19 +365,28 @@ class LocalReplica:
             found = lookup.at(db, number, key, version)
             return PartsAnswer(None if found is None else registers.parts_of(db, found[1]))
 
-        return await self._store.look(query)
+        return await self.store.look(query)
 
     async def usage(self, message: UsageAsk) -> UsageAnswer:
         """See `Replica.usage`."""
-        row = self._store.buckets.get(message.bucket)
+        row = self.store.buckets.get(message.bucket)
         if row is None or row.incarnation != message.incarnation:
             return UsageAnswer(0, 0)
-        held = self._store.ledger.bucket_usage(row.id)
+        held = self.store.ledger.bucket_usage(row.id)
         return UsageAnswer(held.objects, held.bytes)
+
+    async def fingerprints(self, message: FingerprintsAsk) -> Fingerprints:
+        """See `Replica.fingerprints`."""
+        number = self._number(Register(message.space, "", message.bucket, message.incarnation))
+        if number is None:
+            return Fingerprints((0,) * len(message.keys))
+        return await self.store.look(
+            lambda db: Fingerprints(tuple([registers.fingerprint(db, number, key.encode()) for key in message.keys]))
+        )
 
     async def enroll(self, message: Enroll) -> Enrolled:
         """See `Replica.enroll`; also while the node does not vote."""
-        return await self._store.commit(lambda tx: _enroll(tx, message))
+        return await self.store.commit(lambda tx: _enroll(tx, message))
 
     def _require_vote(self) -> None:
         if not self.voting:
@@ -372,14 +396,14 @@ class LocalReplica:
         """The number of the register's rows in the index; None where its bucket is not here."""
         if register.space == Space.BUCKETS:
             return 0
-        row = self._store.buckets.get(register.bucket)
+        row = self.store.buckets.get(register.bucket)
         if row is None or row.incarnation != register.incarnation:
             return None
         return registers.number(register.space, row.id)
 
     def _reserve(self, size: int) -> Reservation:
         limits = self._local.limits
-        return self._store.ledger.reserve(0, size, Bounds(None, limits.node_quota_bytes, limits.reserve_percent))
+        return self.store.ledger.reserve(0, size, Bounds(None, limits.node_quota_bytes, limits.reserve_percent))
 
 
 def _enroll(tx: Transaction, message: Enroll) -> Enrolled:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from moln_node.cluster import messages
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Accept, Ask, Enroll, Install, PartsAsk, Prepare, Scan, UsageAsk
+from moln_node.cluster.messages import Accept, Ask, Enroll, FingerprintsAsk, Install, PartsAsk, Prepare, Scan, UsageAsk
 from moln_node.cluster.peers import EPOCH_HEADER, PREFIX
 from moln_node.store.errors import QuotaExceededError, StorageFullError, StoreError
 from moln_node.store.registers import Register, Row
@@ -39,6 +39,7 @@ def add_routes(app: web.Application, replica: LocalReplica, epoch: Callable[[], 
         ("scan", _answering(Scan, replica.scan)),
         ("parts", _answering(PartsAsk, replica.parts)),
         ("usage", _answering(UsageAsk, replica.usage)),
+        ("fingerprints", _answering(FingerprintsAsk, replica.fingerprints)),
         ("enroll", _answering(Enroll, replica.enroll)),
     ]
 

@@ -39,6 +39,11 @@ def part(key: str, upload_id: str, number: int) -> str:
     return f"{parts(key, upload_id)}{number:05}"
 
 
+def is_upload(register_key: str) -> bool:
+    """It is an upload, not a part."""
+    return register_key.startswith(_UPLOAD)
+
+
 def object_key(register_key: str) -> str:
     """The key of the object that an upload or a part is for."""
     return register_key[1:].partition(_END)[0].replace("\0\1", "\0")

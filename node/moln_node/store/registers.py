@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from xxhash import xxh3_64
 
 from moln_node.store import lookup
 from moln_node.store.documents import Flag, Parts, RecordDocument
@@ -137,6 +138,17 @@ def promise(db: apsw.Connection, bucket_id: int, key: bytes) -> bytes:
     """The ballot below which this node accepts nothing for the register, beyond what its newest row says."""
     row = db.execute("SELECT ballot FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key)).fetchone()
     return NEVER if row is None else bytes(row[0])
+
+
+def fingerprint(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
+    """A number that two owners have in common where they hold the same rows of a register; 0 for none."""
+    digest = xxh3_64()
+    rows = 0
+    for version, document in lookup.rows(db, bucket_id, key):
+        raw = version.to_bytes()
+        digest.update(raw + (document.ballot or raw))
+        rows += 1
+    return digest.intdigest() if rows else 0
 
 
 def parts_of(db: apsw.Connection, document: RecordDocument) -> Parts:

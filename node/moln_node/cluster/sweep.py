@@ -1,0 +1,114 @@
+"""The sweep: from time to time every register that this node owns is compared with its other owners.
+
+What differs becomes a hint, so it is put right as a missed write is. It finds what nobody remembers: writes whose hint
+was lost with its node, rows that an owner never heard of. Uploads that were begun too long ago are aborted on the way.
+One task for each node, paced so that clients don't feel it; it begins anew when the node does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from moln_node.cluster import uploadkeys
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import FingerprintsAsk, Scan
+from moln_node.store.clock import wall_ms
+from moln_node.store.errors import ClosedError, StoreError
+from moln_node.store.registers import Register, Space
+from moln_node.store.scan import AFTER_ALL, Query
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from moln_node.cluster.members import Members
+    from moln_node.store.scan import Entry, Place
+    from moln_node.store.store import Store
+
+INTERVAL_SECONDS: Final = 900.0
+_PAGE: Final = 256
+_PAUSE_SECONDS: Final = 0.1
+_DAY_MS: Final = 24 * 3600 * 1000
+_log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Compares this node's registers with the other owners'.
+
+    `abort` is called with bucket, key and id of an upload that is too old.
+    """
+
+    def __init__(self, members: Members, store: Store, abort: Callable[[str, str, str], Awaitable[None]]) -> None:
+        self._members = members
+        self._store = store
+        self._abort = abort
+
+    async def run(self, interval: float = INTERVAL_SECONDS) -> None:
+        """Sweep until cancelled; the nodes of a cloud don't begin together."""
+        while True:
+            await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+            try:
+                differing = await self.sweep()
+            except ClosedError:
+                return
+            except (PeerError, StoreError) as error:
+                _log.warning("the sweep stopped, and begins anew later: %s", error)
+            else:
+                if differing:
+                    _log.info("%d registers differed between their owners", differing)
+
+    async def sweep(self) -> int:
+        """Compare everything once; how many registers differed."""
+        differing = await self._space(Space.BUCKETS, "", b"")
+        for row in list(self._store.buckets.values()):
+            for space in (Space.OBJECTS, Space.UPLOADS):
+                differing += await self._space(space, row.bucket.name, row.incarnation)
+        return differing
+
+    async def _space(self, space: Space, bucket: str, incarnation: bytes) -> int:
+        differing = 0
+        start: Place | None = (b"", b"")
+        while start is not None:
+            query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True)
+            page = await self._members.own.scan(Scan(space, query, bucket, incarnation))
+            start = page.end
+            differing += await self._compare(space, bucket, incarnation, page.entries)
+            if space == Space.UPLOADS:
+                await self._expire(bucket, page.entries)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return differing
+
+    async def _compare(self, space: Space, bucket: str, incarnation: bytes, entries: tuple[Entry, ...]) -> int:
+        """Ask each other owner about the keys that it shares with this node."""
+        shared: defaultdict[str, list[str]] = defaultdict(list)
+        for key in {entry.key.decode() for entry in entries}:
+            for owner in self._members.owners_of(Register(space, key, bucket, incarnation)):
+                shared[owner].append(key)
+        mine: dict[str, int] = {}
+        differ: set[str] = set()
+        for owner, keys in sorted(shared.items(), key=lambda item: item[0] != self._members.me):
+            message = FingerprintsAsk(space, bucket, incarnation, tuple(keys))
+            try:
+                found = (await self._members.replica(owner).fingerprints(message)).of
+            except PeerError:
+                continue  # what it missed is found when it is back
+            for key, fingerprint in zip(keys, found, strict=True):
+                if mine.setdefault(key, fingerprint) != fingerprint:
+                    differ.add(key)
+        for key in differ:
+            self._members.missed(Register(space, key, bucket, incarnation))
+        return len(differ)
+
+    async def _expire(self, bucket: str, entries: tuple[Entry, ...]) -> None:
+        """Abort uploads that were begun too long ago."""
+        oldest = wall_ms() - self._members.map.limits.upload_expiry_days * _DAY_MS
+        for entry in entries:
+            key = entry.key.decode()
+            if entry.row.live and uploadkeys.is_upload(key) and entry.row.document.modified_ms < oldest:
+                try:
+                    await self._abort(bucket, uploadkeys.object_key(key), uploadkeys.upload_id(key))
+                except StoreError as error:
+                    _log.info("an old upload of %s could not be aborted: %s", bucket, error)

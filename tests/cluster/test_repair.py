@@ -1,0 +1,110 @@
+"""Repair: what one owner lacks or has too much of is put right from the others, and deleted stays deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.cluster.in_process import running
+
+from moln_node.cluster.messages import Ask
+from moln_node.store import lookup
+from moln_node.store.model import Attributes, Bucket, Sealed
+from moln_node.store.registers import Register, Space
+from moln_spec.cloudmap import CloudMap, MapNode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from moln_node.cluster.cluster import Cluster
+    from moln_node.store.model import Record
+    from moln_node.store.transaction import Transaction
+
+LIKE = CloudMap(cloud="test", uid="test", epoch=1, nodes=(MapNode(name="n", number=0, address="x:1", pool="test"),))
+_SECONDS = 60.0
+
+
+async def put(cluster: Cluster, key: str, data: bytes) -> Record:
+    """Put an object through a node."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield data
+
+    async def seal() -> Sealed:
+        return Sealed(hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+    return await cluster.objects.put("room", key, Attributes("me"), body(), size=len(data), seal=seal)
+
+
+@asynccontextmanager
+async def three(tmp_path: Path) -> AsyncIterator[tuple[list[Cluster], Register]]:
+    """Three nodes with a bucket, and a register in it whose key is yet to be chosen."""
+    async with running(tmp_path, 3, LIKE) as clusters:
+        await clusters[0].objects.create_bucket(Bucket("room", "me", 1))
+        known = await clusters[0].objects.known("room")
+        yield clusters, Register(Space.OBJECTS, "", "room", known.incarnation)
+
+
+async def agree(clusters: list[Cluster], register: Register) -> None:
+    """Wait until all owners hold the same of a register."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        states = [await cluster.members.own.ask(Ask(register, None, 100)) for cluster in clusters]
+        if all(state.rows == states[0].rows for state in states):
+            return
+        assert time.monotonic() < deadline, states
+        await asyncio.sleep(0.02)
+
+
+def forget(tx: Transaction, key: bytes) -> None:
+    """Lose every row of a key, as a disk that was put back to an older state would."""
+    number = tx.buckets["room"].id
+    for version, document in list(lookup.rows(tx.db, number, key)):
+        tx.remove(number, key, version, document)
+
+
+async def test_the_sweep_brings_back_what_one_owner_lost(tmp_path: Path) -> None:
+    """Small and large bodies: after a sweep of another owner all hold the same, and the bytes are there."""
+    async with three(tmp_path) as (clusters, where):
+        for key, data in (("small", b"few"), ("large", b"many" * 50_000)):
+            await put(clusters[0], key, data)
+            register = Register(where.space, key, where.bucket, where.incarnation)
+            await agree(clusters, register)
+            store = clusters[2].members.own.store
+            await store.commit(lambda tx, key=key: forget(tx, key.encode()))  # type: ignore[misc]
+            assert await clusters[0].sweep.sweep() >= 1
+            await agree(clusters, register)
+            row = (await clusters[2].members.own.ask(Ask(register))).rows[0]
+            pieces = [piece async for piece in clusters[2].members.own.body(register, row, 0, len(data))]
+            assert b"".join(pieces) == data
+        assert await clusters[0].sweep.sweep() == 0
+
+
+async def test_what_was_deleted_is_not_brought_back(tmp_path: Path) -> None:
+    """An owner that still has what the others deleted is told of the delete, and does not tell them of the object."""
+    async with three(tmp_path) as (clusters, where):
+        await put(clusters[0], "k", b"1")
+        register = Register(where.space, "k", where.bucket, where.incarnation)
+        await agree(clusters, register)
+        own = clusters[2].members.own
+        own.voting = False  # it misses the delete
+        await clusters[0].objects.delete("room", "k")
+        own.voting = True
+        assert (await own.ask(Ask(register))).rows[0].live
+        await clusters[2].sweep.sweep()
+        await agree(clusters, register)
+        assert not (await own.ask(Ask(register))).rows[0].live
+
+
+async def test_a_missed_write_is_made_up_for_by_its_hint(tmp_path: Path) -> None:
+    """No reader and no sweep needed: the coordinator remembers who missed what."""
+    async with three(tmp_path) as (clusters, where):
+        own = clusters[1].members.own
+        own.voting = False
+        await put(clusters[0], "k", b"body" * 40_000)
+        own.voting = True
+        await agree(clusters, Register(where.space, "k", where.bucket, where.incarnation))
