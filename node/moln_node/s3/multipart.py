@@ -15,6 +15,7 @@ from moln_node.s3.acl import ownership
 from moln_node.s3.copy import result_elements, source_version
 from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
+from moln_node.s3.encryption import check_unencrypted
 from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
 from moln_node.s3.ranges import ByteRange, parse_copy_range
@@ -78,6 +79,7 @@ def _asked_checksum(call: Call) -> tuple[str, str]:
 
 async def _upload(call: Call) -> tuple[int, Upload, Algorithm | None]:
     """The part number and the upload that a request names, and the algorithm that the upload demands."""
+    check_unencrypted(call.headers)
     number = part_number(call.query.get("partNumber", ""))
     upload = await call.objects.upload(call.bucket, call.key, call.query["uploadId"])
     return number, upload, checksums.ALGORITHMS.get(upload.checksum_algorithm)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3.conditions import Verdict, precondition_failed, read_verdict
+from moln_node.s3.encryption import check_unencrypted
 from moln_node.s3.errors import S3Error
 from moln_node.s3.ranges import ByteRange, parse_range
 from moln_node.s3.representation import checksum_headers, object_headers, response_overrides
@@ -37,6 +38,7 @@ class Selection:
 
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject."""
+    check_unencrypted(call.headers)
     overrides = response_overrides(call.query, anonymous=call.identity.anonymous)
     async with call.objects.open(call.bucket, call.key, version_of(call.query)) as reading:
         unchanged = _unchanged(call, reading.record)
@@ -54,6 +56,7 @@ async def get_object(call: Call) -> web.StreamResponse:
 
 async def head_object(call: Call) -> web.Response:
     """HeadObject: what GetObject would answer, without the bytes."""
+    check_unencrypted(call.headers)
     overrides = response_overrides(call.query, anonymous=call.identity.anonymous)
     record = await call.objects.head(call.bucket, call.key, version_of(call.query))
     unchanged = _unchanged(call, record)

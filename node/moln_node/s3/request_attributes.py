@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moln_node.s3 import tag_set
+from moln_node.s3 import encryption, tag_set
 from moln_node.s3.errors import S3Error
 from moln_spec.classes import Candidate, UnknownStorageClassError
 
@@ -26,8 +26,6 @@ _CONTENT_HEADERS: Final = frozenset(
 )
 _METADATA_BYTES: Final = 2048
 _NOT_BUILT: Final = (
-    "x-amz-server-side-encryption",
-    "x-amz-copy-source-server-side-encryption",
     "x-amz-object-lock-",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
@@ -61,6 +59,8 @@ def describe(headers: Mapping[str, str]) -> Described:
             tags = tag_set.parse_header(value)
         elif name == "x-amz-storage-class":
             storage_class = value
+        elif name.startswith(encryption.PREFIXES):
+            raise encryption.refusal_of_write(headers)
         elif name.startswith(_NOT_BUILT):
             raise S3Error("NotImplemented", f"moln does not do what the header {name} asks for.", Header=name)
     if metadata:
