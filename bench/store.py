@@ -52,8 +52,10 @@ async def get(objects: LocalObjects, key: str) -> None:
             pass
 
 
-async def measure(name: str, size: int, clients: int, seconds: float, work: Callable[[int], Awaitable[None]]) -> None:
-    """Run `work` with growing numbers from all clients for a while, and print what came of it."""
+async def measure(
+    name: str, size: int, clients: int, seconds: float, work: Callable[[int], Awaitable[None]], most: int = 10**9
+) -> int:
+    """Run `work` with growing numbers, below `most`, from all clients for a while; print what came of it, and count."""
     times: list[float] = []
     number = iter(range(10**9))
     end = time.perf_counter() + seconds
@@ -61,8 +63,8 @@ async def measure(name: str, size: int, clients: int, seconds: float, work: Call
     begin = time.perf_counter()
 
     async def client() -> None:
-        while (start := time.perf_counter()) < end:
-            await work(next(number))
+        while (start := time.perf_counter()) < end and (mine := next(number)) < most:
+            await work(mine)
             times.append(time.perf_counter() - start)
 
     await asyncio.gather(*(client() for _ in range(clients)))
@@ -77,6 +79,7 @@ async def measure(name: str, size: int, clients: int, seconds: float, work: Call
         f"  cpu {cpu / len(times) * 1e6:8.0f} us/op  peak {after.ru_maxrss // 1024} MiB",
         flush=True,
     )
+    return len(times)
 
 
 async def run(directory: Path, clients: int, seconds: float) -> None:
@@ -99,7 +102,7 @@ async def run(directory: Path, clients: int, seconds: float) -> None:
 
             for number in range(kept):
                 await put_one(number)
-            await measure(f"put {label}", size, clients, seconds, put_one)
+            written = await measure(f"put {label}", size, clients, seconds, put_one)
             await measure(f"get {label}", size, clients, seconds, get_one)
             if size > 1 << 20:
                 continue
@@ -107,7 +110,7 @@ async def run(directory: Path, clients: int, seconds: float) -> None:
             async def delete_one(number: int, label: str = label) -> None:
                 await objects.delete(_BUCKET, f"{label}/{number:09d}")
 
-            await measure(f"delete {label}", size, clients, min(1.0, seconds), delete_one)
+            await measure(f"delete {label}", size, clients, seconds, delete_one, max(written, kept))
         for number in range(0, 10_000, 200):
             await asyncio.gather(*(put(objects, f"list/{n:06d}", b"x" * 100) for n in range(number, number + 200)))
         begin = time.perf_counter()
