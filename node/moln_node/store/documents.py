@@ -55,8 +55,8 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A record without its key. `layout` is the row of `small` with segments and parts where these are many.
 
     `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
-    `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it never
-    leaves the node.
+    `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it
+    never leaves the node.
     """
 
     flags: int
