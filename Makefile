@@ -13,7 +13,7 @@ help: ## list the commands
 
 .PHONY: demo
 demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in and out
-	$(RUN) python demo/run.py --cluster $(CLUSTER)
+	$(RUN) python demo/story.py --cluster $(CLUSTER)
 
 .PHONY: test
 test: check lab-up ## everything: what CI runs
