@@ -62,7 +62,7 @@ def test_a_restart_has_the_same_keys_and_data(desk: Desk) -> None:
 
 def test_kill_9_leaves_no_node_behind(desk: Desk) -> None:
     """Nodes notice that dev is gone, however it went."""
-    dev = desk.start()
+    dev = desk.start("--data", str(desk.folder / "data"))
     assert all(alive(pid) for pid in dev.pids)
     dev.stop(signal.SIGKILL)
     wait_until("the nodes end", lambda: not any(alive(pid) for pid in dev.pids))
