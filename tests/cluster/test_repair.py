@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.cluster.in_process import running
 
+from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import Ask
 from moln_node.store import lookup
 from moln_node.store.model import Attributes, Bucket, Sealed
@@ -108,3 +109,29 @@ async def test_a_missed_write_is_made_up_for_by_its_hint(tmp_path: Path) -> None
         await put(clusters[0], "k", b"body" * 40_000)
         own.voting = True
         await agree(clusters, Register(where.space, "k", where.bucket, where.incarnation))
+
+
+async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
+    """One copy has a flipped bit: the reader gets the right bytes, and soon that copy is right again."""
+    data = bytes(range(256)) * 4000
+    async with three(tmp_path) as (clusters, where):
+        await put(clusters[0], "k", data)
+        register = Register(where.space, "k", where.bucket, where.incarnation)
+        await agree(clusters, register)
+        [path] = [path for path in (tmp_path / "node-1" / "bodies").rglob("*") if path.is_file()]
+        with path.open("r+b") as file:
+            file.seek(500_000)
+            byte = file.read(1)[0]
+            file.seek(500_000)
+            file.write(bytes([byte ^ 1]))
+        async with clusters[1].objects.open("room", "k") as reading:
+            assert b"".join([piece async for piece in reading.read(0, len(data))]) == data
+        own = clusters[1].members.own
+        row = (await own.ask(Ask(register))).rows[0]
+        deadline = time.monotonic() + _SECONDS
+        healed = b""
+        while healed != data:
+            assert time.monotonic() < deadline, "the damaged copy stays"
+            await asyncio.sleep(0.02)
+            with suppress(PeerError):
+                healed = b"".join([piece async for piece in own.body(register, row, 0, len(data))])

@@ -5,7 +5,6 @@ Where one copy breaks off, or is found damaged, the next goes on at the byte whe
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, Self
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _SMALL: Final = 256 * 1024
 _TRIES: Final = 8
-_log = logging.getLogger(__name__)
 
 
 class Located:
@@ -128,7 +126,7 @@ class CloudReading:
                     position += len(piece)
                     yield piece
             except CorruptError as error:
-                _log.warning("%s/%r: %s; another copy is read", found.register.bucket, found.register.key, error)
+                self._members.own.damaged(found.register, found.row, str(error))
             if position >= end:
                 return
         async for piece in self._from_owners(found, position, end):

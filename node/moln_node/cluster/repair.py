@@ -7,6 +7,7 @@ yet decided is decided first, as a read would.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster.errors import PeerError, UnavailableError
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from moln_node.cluster.members import Members
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
-    from moln_node.store.registers import Register
+    from moln_node.store.registers import Register, Row
 
 _ALL_ROWS: Final = 1_000_000
 _TRIES: Final = 5
+_log = logging.getLogger(__name__)
 
 
 class Repair:
@@ -34,6 +36,8 @@ class Repair:
     def __init__(self, members: Members, registers: Registers) -> None:
         self._members = members
         self._registers = registers
+        self._healing: set[tuple[Register, bytes]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, register: Register) -> bool:
         """Whether every owner has now all that was decided; False where one could not be asked or told."""
@@ -72,6 +76,32 @@ class Repair:
             if not loose and await self._tell(register, owner, KeyState(), view, quorum):
                 return
         raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from a majority now")
+
+    def damaged(self, register: Register, row: Row, why: str) -> None:
+        """Bytes of this node's own are bad: get good ones from another owner, in the background."""
+        _log.error("%s/%r is damaged here, and is read from another owner: %s", register.bucket, register.key, why)
+        if (register, row.version) not in self._healing:
+            self._healing.add((register, row.version))
+            task = asyncio.create_task(self._heal(register, row), name="moln-heal")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _heal(self, register: Register, row: Row) -> None:
+        try:
+            for owner in self._members.owners_of(register):
+                if owner != self._members.me and await self._heal_from(register, row, owner):
+                    return
+        finally:
+            self._healing.discard((register, row.version))
+
+    async def _heal_from(self, register: Register, row: Row, owner: str) -> bool:
+        try:
+            if await self._members.own.heal(register, row, owner):
+                _log.warning("%s/%r is whole again here", register.bucket, register.key)
+                return True
+        except (PeerError, StoreError) as error:
+            _log.info("%s/%r can't be healed from %s: %s", register.bucket, register.key, owner, error)
+        return False
 
     async def _states(self, register: Register, owners: tuple[str, ...]) -> tuple[dict[str, KeyState], bool]:
         """What each owner has; and whether all of them said."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, PartsAsk, Staged, UsageAnswer
+from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, PartsAsk, SlotWrite, Staged, UsageAnswer
 from moln_node.store import disks, lookup, registers, scan
 from moln_node.store.errors import CorruptError, NoSuchKeyError, NoSuchVersionError
 from moln_node.store.ledger import Bounds
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
         Install,
         Prepare,
         Scan,
-        SlotWrite,
         UsageAsk,
     )
     from moln_node.store.bodies import NewBody
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
     from moln_node.store.transaction import Transaction
 
 STAGED_SECONDS: Final = 900.0
-_log = logging.getLogger(__name__)
 
 
 class Replica(Protocol):
@@ -126,6 +123,7 @@ class LocalReplica:
         store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
+        damaged: told of a version whose bytes here are found bad, and why.
     """
 
     def __init__(self, local: LocalObjects, peer: Callable[[str], Replica]) -> None:
@@ -133,6 +131,7 @@ class LocalReplica:
         self.store = local.store
         self._peer = peer
         self._staged: dict[str, _Waiting] = {}
+        self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
         self.voting = True
         self.floor = registers.NEVER
 
@@ -178,6 +177,20 @@ class LocalReplica:
                 )
             )
         )
+
+    async def heal(self, register: Register, row: Row, source: str) -> bool:
+        """Replace the damaged bytes of a version with those of another owner; whether that was done."""
+        write = SlotWrite(row, source=source)
+        room: list[Reservation] = []
+        fresh: list[NewBody] = []
+        try:
+            bodies = await self._fetch(register, write, room, fresh)
+            parts = await self._parts_of(register, write)
+            healing = Write(row, bodies, parts, self.store.bodies.new_id())
+            vote = await self.store.commit(lambda tx: steps.heal(tx, register, healing, room))
+        finally:
+            self._release(room, self._untaken(fresh))
+        return vote.outcome == Outcome.DONE
 
     async def _carry_out(
         self,
@@ -336,7 +349,7 @@ class LocalReplica:
         except (NoSuchKeyError, NoSuchVersionError) as error:
             raise PeerError("this version is not here", sent=False) from error
         except CorruptError as error:
-            _log.error("%s/%r is damaged here: %s", register.bucket, register.key, error)
+            self.damaged(register, row, str(error))
             raise PeerError("this copy is damaged", sent=False) from error
 
     async def scan(self, message: Scan) -> Page:

@@ -48,6 +48,7 @@ def wait(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.skipif("MOLN_TEST_NODES" in os.environ, reason="with many nodes another copy is read")
 @pytest.mark.parametrize("place", [0.01, 0.5, 0.9])
 def test_bytes_that_went_bad_are_never_served(tmp_path: Path, serve: Callable[[Path], Any], place: float) -> None:
     """An error where nothing was sent yet, a cut connection later: a client never takes a bad copy for the object."""

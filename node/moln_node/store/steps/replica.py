@@ -143,6 +143,26 @@ def install(
     return Vote(Outcome.DONE)
 
 
+def heal(tx: Transaction, register: Register, write: Write, reservations: Sequence[Reservation] = ()) -> Vote:
+    """Put good bytes in the place of those that a row here has, if the row is still the same one."""
+    bucket_id = _place(tx, register)
+    if isinstance(bucket_id, Outcome):
+        return Vote(bucket_id)
+    key = register.key.encode()
+    found = _slot_row(tx, bucket_id, key, write.row)
+    if found is None or found[1].tombstone or found[0].to_bytes() != write.row.version or write.bodies is None:
+        return Vote(Outcome.MISSING)
+    tx.remove(bucket_id, key, *found)
+    segments = tx.adopt(write.bodies)
+    if write.parts:
+        tx.add_layout(write.layout_id, LayoutDocument(segments, write.parts))
+    layout = write.layout_id if write.parts else 0
+    healed = msgspec.structs.replace(found[1], segments=() if layout else segments, layout=layout)
+    tx.insert(bucket_id, key, found[0], healed)
+    tx.effects.reservations.extend(reservations)
+    return Vote(Outcome.DONE)
+
+
 def _place(tx: Transaction, register: Register) -> int | Outcome:
     """The bucket number of the register's rows here, or why there is none."""
     if register.space == Space.BUCKETS:
