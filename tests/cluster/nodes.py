@@ -74,7 +74,7 @@ class Node:
         """Whether it says that it counts as an owner."""
         async with aiohttp.ClientSession() as http, http.get(f"http://{self.peer}/ready") as answer:
             checks = {check["name"]: check["state"] for check in json.loads(await answer.read())["checks"]}
-            return bool(checks["cluster"] == "ok")
+            return bool(checks.get("cluster", "ok") == "ok")
 
     async def kill(self) -> None:
         """Kill -9."""

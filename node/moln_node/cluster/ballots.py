@@ -72,12 +72,8 @@ class BallotClock:
 
 
 def _kept(db: apsw.Connection) -> Version | None:
-    found: list[Version] = []
-    for name in (_NAME, "clock"):
-        row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        if row is not None:
-            found.append(Version.from_bytes(row[0]))
-    return max(found, default=None)
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (_NAME,)).fetchone()
+    return None if row is None else Version.from_bytes(row[0])
 
 
 def _keep(tx: Transaction, bound: Version) -> None:
