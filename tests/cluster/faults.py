@@ -15,19 +15,29 @@ if TYPE_CHECKING:
 class Faults:
     """One fault after the other; each is over before the next begins."""
 
-    def __init__(self, cloud: Cloud, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, cloud: Cloud, seed: int, tell: Callable[[str], None], *, disks: bool = False) -> None:
         self._cloud = cloud
         self._chance = random.Random(f"faults/{seed}")
         self._tell = tell
+        self._disks = 2 if disks else 0
         self.count = 0
 
     async def run(self) -> None:
         """Do harm until cancelled."""
-        kinds = (self.kill, self.pause, self.cut_off, self.one_way, self.some_links, self.slow, self.kill_two)
+        kinds = (
+            self.kill,
+            self.pause,
+            self.cut_off,
+            self.one_way,
+            self.some_links,
+            self.slow,
+            self.kill_two,
+            self.lose_disk,
+        )
         while True:
             await asyncio.sleep(self._chance.uniform(0.2, 1.0))
             self.count += 1
-            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1))[0]()
+            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks))[0]()
 
     def _name(self) -> str:
         return self._chance.choice(list(self._cloud.nodes))
@@ -50,6 +60,17 @@ class Faults:
         await asyncio.gather(*(self._cloud.nodes[name].kill() for name in names))
         await self._hold()
         await asyncio.gather(*(self._cloud.nodes[name].start() for name in names))
+
+    async def lose_disk(self) -> None:
+        """Kill one, empty its disk, start it again, and wait until it counts: the next may be another's."""
+        name = self._name()
+        node = self._cloud.nodes[name]
+        self._tell(f"lose the disk of {name}")
+        await node.kill()
+        node.lose_disk()
+        await node.start()
+        while not await node.counts():  # noqa: ASYNC110 (another process: there is nothing to wait on)
+            await asyncio.sleep(0.2)
 
     async def pause(self) -> None:
         """SIGSTOP for a while."""

@@ -36,12 +36,13 @@ def clocks(seed: int, count: int) -> dict[str, dict[str, str]]:
     }
 
 
-async def soak(room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, say: bool = True) -> History:
+async def soak(
+    room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, disks: bool = False
+) -> History:
     """Let clients work under faults; the history, when all nodes agree again about every key."""
 
     def tell(text: str) -> None:
-        if say:
-            print(f"{time.monotonic() - begun:7.2f} {text}", flush=True)  # noqa: T201 (a command)
+        print(f"{time.monotonic() - begun:7.2f} {text}", flush=True)  # noqa: T201 (a command)
 
     begun = time.monotonic()
     history = History(room / "history.jsonl")
@@ -52,7 +53,7 @@ async def soak(room: Path, seconds: float, count: int, seed: int, *, faults: boo
             made = await client.call(nodes[0], "PUT", f"/{BUCKET}")
             assert made.status == 200, made
             clients = Clients(cloud, client, history, BUCKET, seed)
-            harm = Faults(cloud, seed, tell)
+            harm = Faults(cloud, seed, tell, disks=disks)
             harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
             working = asyncio.create_task(clients.run(_CLIENTS, seconds))
             while not working.done():
@@ -115,10 +116,13 @@ def main() -> None:
     options.add_argument("--nodes", type=int, default=3)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options.add_argument("--no-faults", action="store_true")
+    options.add_argument("--lose-disks", action="store_true", help="nodes also come back with empty disks (slow)")
     given = options.parse_args()
     room = Path(tempfile.mkdtemp(prefix="moln-soak-"))
     sys.stdout.write(f"seed {given.seed}, {given.nodes} nodes, {given.seconds:.0f} s, in {room}\n")
-    history = asyncio.run(soak(room, given.seconds, given.nodes, given.seed, faults=not given.no_faults))
+    history = asyncio.run(
+        soak(room, given.seconds, given.nodes, given.seed, faults=not given.no_faults, disks=given.lose_disks)
+    )
     code, said = history.check()
     sys.stdout.write(said)
     if code:
