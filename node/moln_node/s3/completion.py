@@ -85,9 +85,9 @@ def parse_parts(root: Element) -> list[Named]:
             if (text := xml.text_of(element, algorithm.element)) is not None
         }
         named.append(Named(int(number), etag.strip().strip('"'), given))
-    if any(later.number <= earlier.number for earlier, later in itertools.pairwise(named)):
+    if any(later.number < earlier.number for earlier, later in itertools.pairwise(named)):
         raise S3Error("InvalidPartOrder")
-    return named
+    return list({name.number: name for name in named}.values())  # of a part that was sent again, the last word counts
 
 
 def match_parts(named: Sequence[Named], there: Mapping[int, Part], upload: Upload) -> list[Part]:

@@ -115,6 +115,11 @@ def test_published_presigned_example() -> None:
     [
         ({"Authorization": ""}, ""),
         ({"Authorization": "AWS AKIA:c2lnbmF0dXJl"}, "InvalidRequest"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 2013 00:00:00 GMT"}, "InvalidRequest"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "a bad date"}, "AccessDenied"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": ""}, "AccessDenied"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 1950 00:00:00 GMT"}, "AccessDenied"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 9999 0:00 GMT"}, "RequestTimeTooSkewed"),
         ({"Authorization": "AWS HAHAHA"}, "InvalidArgument"),
         ({"Authorization": "Bearer token"}, "InvalidArgument"),
         ({"Authorization": "AWS4-HMAC-SHA256 HAHAHA"}, "AuthorizationHeaderMalformed"),

@@ -102,7 +102,10 @@ def test_boto3s_transfer_manager(s3: Any, bucket: str) -> None:
 
 
 def test_completions_that_do_not_fit_are_refused(s3: Any, bucket: str, refused: Refused) -> None:
-    """No parts, wrong order, a part that is not there, another etag, a small part before the last; then it works."""
+    """No parts, wrong order, a part that is not there, another etag, a small one before the last; then it works.
+
+    A part may be named twice, as by a client that sent it twice: what it says last counts.
+    """
     upload = Uploading(s3, bucket)
     upload.send(1, b"x" * PART)
     upload.send(2, b"small")
@@ -114,15 +117,15 @@ def test_completions_that_do_not_fit_are_refused(s3: Any, bucket: str, refused: 
         s3.complete_multipart_upload(**upload.place)
     with refused(400, "InvalidPartOrder"):
         upload.complete([last, first])
-    with refused(400, "InvalidPartOrder"):
-        upload.complete([first, first])
     with refused(400, "InvalidPart"):
         upload.complete([first, {**last, "PartNumber": 9}])
     with refused(400, "InvalidPart"):
         upload.complete([first, {**last, "ETag": first["ETag"]}])
     with refused(400, "EntityTooSmall"):
         upload.complete([first, small, last])
-    upload.complete([first, small])
+    with refused(400, "InvalidPart"):
+        upload.complete([first, {**first, "ETag": small["ETag"]}, small])
+    upload.complete([{**first, "ETag": small["ETag"]}, first, small])
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == PART + 5
 
 

@@ -15,6 +15,7 @@ from moln_node.s3.errors import S3Error
 
 if TYPE_CHECKING:
     import hmac
+    from datetime import datetime
 
     from multidict import CIMultiDictProxy
 
@@ -72,19 +73,15 @@ def _from_header(
     keyring: Keyring,
     settings: Settings,
 ) -> Authentication:
+    now = settings.now()
+    if claims.is_version_2(authorization):  # refused below; but a clock that is wrong is told so first
+        _check_clock(*claims.read_old_date(headers), now, settings)
     claim = claims.read_header(authorization)
     moment, amz_date = claims.read_date(headers)
     if amz_date[:8] != claim.scope.date:
         raise S3Error("AuthorizationHeaderMalformed", "The date in the credential is not the date of the request.")
-    now = settings.now()
     key = _find(keyring, claim.scope.access_key, now)
-    if abs(moment.timestamp() - now) > settings.max_skew:
-        raise S3Error(
-            "RequestTimeTooSkewed",
-            RequestTime=amz_date,
-            ServerTime=xml.iso_time(int(now * 1000)),
-            MaxAllowedSkewMilliseconds=settings.max_skew * 1000,
-        )
+    _check_clock(moment, amz_date, now, settings)
     content_sha256 = headers.get("x-amz-content-sha256")
     if content_sha256 is None:
         raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
@@ -94,6 +91,17 @@ def _from_header(
     if content_sha256.startswith("STREAMING-AWS4"):
         chunks = ChunkSigning(signing_key, amz_date, str(claim.scope), claim.signature)
     return Authentication(key.identity, content_sha256, chunks)
+
+
+def _check_clock(moment: datetime, shown: str, now: float, settings: Settings) -> None:
+    """RequestTimeTooSkewed if a request was signed too long before or after now."""
+    if abs(moment.timestamp() - now) > settings.max_skew:
+        raise S3Error(
+            "RequestTimeTooSkewed",
+            RequestTime=shown,
+            ServerTime=xml.iso_time(int(now * 1000)),
+            MaxAllowedSkewMilliseconds=settings.max_skew * 1000,
+        )
 
 
 def _find(keyring: Keyring, access_key: str, now: float) -> Key:

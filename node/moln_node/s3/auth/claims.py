@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
 WEEK = 7 * 24 * 3600
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _PRESIGNED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
               "X-Amz-Expires")  # fmt: skip
 
@@ -38,6 +39,11 @@ def version_2() -> S3Error:
         "InvalidRequest",
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
     )
+
+
+def is_version_2(authorization: str) -> bool:
+    """Whether an Authorization header has the form of SigV2."""
+    return authorization.startswith("AWS ") and ":" in authorization
 
 
 def read_header(authorization: str) -> Claim:
@@ -76,10 +82,23 @@ def read_date(headers: CIMultiDictProxy[str]) -> tuple[datetime, str]:
         moment = sigv4.parse_date(text) or _http_date(text)
         text = moment.strftime("%Y%m%dT%H%M%SZ") if moment else ""
     if moment is None:
-        raise S3Error(
-            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header, as in 20260131T120000Z."
-        )
+        raise _no_date()
     return moment, text
+
+
+def read_old_date(headers: CIMultiDictProxy[str]) -> tuple[datetime, str]:
+    """When a request of SigV2 was signed, and the header that says so, which may have a date of either form."""
+    text = headers.get("x-amz-date", headers.get("Date", ""))
+    moment = _http_date(text) or sigv4.parse_date(text)
+    if moment is None or moment < _EPOCH:
+        raise _no_date()
+    return moment, text
+
+
+def _no_date() -> S3Error:
+    return S3Error(
+        "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header, as in 20260131T120000Z."
+    )
 
 
 def _http_date(text: str) -> datetime | None:
