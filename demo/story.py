@@ -107,7 +107,7 @@ def install(story: Story, cluster: Cluster) -> None:
     story.run(
         cluster,
         *("helm", "upgrade", "--install", "moln", "charts/moln", "--namespace", "moln-system", "--create-namespace"),
-        *("--set", f"image.repository={cluster.repository}", "--set", f"image.tag={cluster.tag}"),
+        *("--set-string", f"image.repository={cluster.repository}", "--set-string", f"image.tag={cluster.tag}"),
         *("--take-ownership", "--force-conflicts", "--wait", "--timeout", "3m"),
     )
     story.step("A cloud", f"{MANIFEST} is all a user writes: a size, two storage classes, rules that choose.")
