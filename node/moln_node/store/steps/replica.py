@@ -50,8 +50,8 @@ class Outcome(StrEnum):
 class Vote(msgspec.Struct, array_like=True, frozen=True):
     """An owner's answer.
 
-    `held` is the ballot at which the version that was to be written is, or lately was, in its slot here; empty if it
-    never was, and FORGOTTEN where that is not known any more.
+    `held` is the ballot at which what was to be written is, or lately was, in its slot here; empty if it never was, and
+    FORGOTTEN where that is not known any more.
     """
 
     outcome: str
@@ -111,7 +111,7 @@ def accept(
         return Vote(Outcome.DONE, known)
     promised = max(registers.promise(tx.db, bucket_id, key), floor)
     if ballot < promised or ballot <= known.accepted:
-        held = max((_held(tx, bucket_id, key, write.row) for write in writes), default=NEVER)
+        held = max((_held(tx, bucket_id, key, write.row, ballot) for write in writes), default=NEVER)
         return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
     if not all(_has_bytes(tx, bucket_id, key, write, register) for write in writes):
         return Vote(Outcome.MISSING, known)
@@ -200,8 +200,14 @@ def _is_newer(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
     return found is None or row.ballot > _ballot(found)
 
 
-def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bytes:
-    """At which ballot this version is, or lately was, in its slot here."""
+def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row, ballot: bytes) -> bytes:
+    """At which ballot what is to be written is, or lately was, in its slot here.
+
+    A new version is known by itself, at whatever ballot it is. What changes or buries a version that was there before
+    is known by its ballot alone: that the slot holds the version says nothing.
+    """
+    if row.version != ballot:
+        return ballot if _is_done(tx, bucket_id, key, row, ballot) else NEVER
     found = _slot_row(tx, bucket_id, key, row)
     if found is None:
         return NEVER
