@@ -37,6 +37,7 @@ class Client:
     def __init__(self, seconds: float = 20.0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        self.http._retry_connection = False  # else a put is sent twice where a connection breaks, and nobody knows
         self._auth = S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1")
 
     async def __aenter__(self) -> Self:

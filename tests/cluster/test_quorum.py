@@ -75,6 +75,7 @@ FULL = Vote(Outcome.MISSING)
         ([DONE, HELD_ANEW, PROMISED], 0, 0, Verdict.UNSURE),  # held at two ballots: no proof of a decision
         ([REPLACED, REPLACED], 1, 0, Verdict.DEAD),  # no majority can form, none was seen: whatever the third says
         ([DONE, REPLACED, REPLACED], 0, 0, Verdict.DEAD),
+        ([DONE, REPLACED, Vote(Outcome.OLD, state(row(13)))], 0, 0, Verdict.UNSURE),  # neither of these is decided
         ([DONE, PROMISED, PROMISED], 0, 0, Verdict.UNSURE),  # a reader may bring it from the first to the others
         ([DONE, REPLACED, PROMISED], 0, 0, Verdict.UNSURE),
         ([PROMISED, PROMISED, PROMISED], 0, 0, Verdict.DEAD),  # nobody has it

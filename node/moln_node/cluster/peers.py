@@ -135,7 +135,7 @@ class RemoteReplica:
         query = {"class": storage_class}
         data = await self._guard(
             self._read(
-                self._session.http.put(self._base + "stage", params=query, data=body, headers=headers, timeout=timeout)
+                self._session.http.post(self._base + "stage", params=query, data=body, headers=headers, timeout=timeout)
             )
         )
         return messages.decode(Staged, data)

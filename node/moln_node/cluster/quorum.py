@@ -111,12 +111,13 @@ def judge(
     if max(held.values(), default=0) >= quorum:  # at one ballot: it was decided, be it replaced already
         return Verdict.DONE
     if all(slot == NULL_SLOT for slot in slots):
-        # each of these will never take it, and never had it; whoever reads must ask one of them
-        barred = sum(
-            vote is not None and vote.outcome == Outcome.OLD and not vote.held and _replaced(vote.state, ballot)
+        # one newer row was decided by owners that never had this one: no reader saw it, and none can any more
+        barred = Counter(
+            vote.state.rows[0].ballot
             for vote in votes.values()
+            if vote is not None and vote.outcome == Outcome.OLD and not vote.held and _replaced(vote.state, ballot)
         )
-        if barred >= quorum:
+        if max(barred.values(), default=0) >= quorum:
             return Verdict.DEAD
     if waiting:
         return Verdict.OPEN

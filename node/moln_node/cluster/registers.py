@@ -167,29 +167,27 @@ class Registers:
         choose: Callable[[View, bytes], Change],
         deadline: float,
     ) -> Change:
-        refusal: StoreError | None = None
-        change = Change()
-        try:
-            change = choose(view, ballot)
-        except StoreError as error:
-            refusal = error
-        written = {row.slot for row in change.rows}
+        """Make sure of what was seen, then choose and write.
+
+        A write that rests on a row which only a minority holds would make that row's own write come about without any
+        owner but these knowing it; its coordinator could take it for dead and write it again.
+        """
         quorum = majority(len(self._cloud.owners_of(register)))
-        loose = [row for row in view.unsettled(quorum, slot) if row.slot not in written]
-        rows = (*change.rows, *(msgspec.structs.replace(row, ballot=ballot) for row in loose))
+        loose = view.unsettled(quorum, slot)
+        if loose:
+            rows = tuple(msgspec.structs.replace(row, ballot=ballot) for row in loose)
 
-        def supply(owner: str, row: Row) -> SlotWrite | None:
-            if row.slot in written:
-                return change.supply(owner, row)
-            holders = view.holders[row.slot]
-            return SlotWrite(row, source="" if owner in holders else min(holders))
+            def supply(owner: str, row: Row) -> SlotWrite:
+                holders = view.holders[row.slot]
+                return SlotWrite(row, source="" if owner in holders else min(holders))
 
+            if not await self._attempt(register, ballot, rows, supply, deadline):
+                raise _Again
+        change = choose(view, ballot)
         if change.rows:
-            await self._insist(register, ballot, rows, supply, deadline)
-        elif rows and not await self._attempt(register, ballot, rows, supply, deadline):
-            raise _Again  # what was seen is not yet made sure of: again, until it is
-        if refusal is not None:
-            raise refusal
+            if loose:
+                raise _Again  # this ballot is used
+            await self._insist(register, ballot, change.rows, change.supply, deadline)
         return change
 
     async def _insist(

@@ -60,7 +60,7 @@ def add_routes(app: web.Application, replica: LocalReplica, epoch: Callable[[], 
 
     for name, handler in [*calls, ("body", body)]:
         app.router.add_post(PREFIX + name, _guarded(handler, epoch))
-    app.router.add_put(PREFIX + "stage", _guarded(stage, epoch))
+    app.router.add_post(PREFIX + "stage", _guarded(stage, epoch))  # a PUT would be sent again by itself
     app.router.add_delete(PREFIX + "stage/{id}", _guarded(unstage, epoch))
 
 
