@@ -99,7 +99,7 @@ class Clients:
                 await asyncio.sleep(0.02)
                 continue
             if answer.status == 503:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.4)  # each that is uncertain makes checking harder
             seen[key] = _judge(operation, answer, seen.get(key, ""))
             if operation["result"] != "dropped":
                 self._history.add(**operation)

@@ -21,7 +21,7 @@ from tests.cluster.faults import Faults
 from tests.cluster.history import Clients, History
 from tests.cluster.nodes import Cloud, Node
 
-_ROUND_SECONDS = 4.0
+_ROUND_SECONDS = 2.5
 _CLIENTS = 8
 _CONVERGE_SECONDS = 60.0
 BUCKET = "soak"
