@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,12 @@ pytestmark = pytest.mark.crash
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("nodes", [3, 5])
-async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int) -> None:
-    """Every answer of every node fits one order of all writes; afterwards all nodes agree, and lists show the same."""
-    seed = random.SystemRandom().randrange(10**6)
+@pytest.mark.parametrize(("nodes", "seed"), [(3, 102), (5, 31)])
+async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int, seed: int) -> None:
+    """Every answer of every node fits one order of all writes; afterwards all nodes agree, and lists show the same.
+
+    The faults are those of one seed; `make soak` is for others, and for longer.
+    """
     history = await soak(tmp_path, 20.0, nodes, seed)
     code, said = history.check()
     assert code == 0, f"seed {seed}: {said} (history {history.path})"
