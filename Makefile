@@ -18,7 +18,10 @@ demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in
 .PHONY: test
 test: check lab-up ## everything: what CI runs
 	scripts/install-clients
-	$(RUN) pytest -m "lab or clients or crash" --timeout 900
+	$(RUN) pytest -m "clients or crash and not lab" --timeout 900
+	$(RUN) pytest -n 3 --timeout 900 tests/e2e --ignore tests/e2e/test_chart.py
+	$(RUN) pytest --timeout 900 tests/e2e/test_chart.py
+	$(RUN) pytest -m lab --timeout 900 tests/lab
 
 .PHONY: check
 check: lint unit ## lint, types, layers, unit tests; before each commit

@@ -123,6 +123,7 @@ class Machine:
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
             "failSwapOn": False,
+            "syncFrequency": "10s",  # a grown volume is noticed at the next look at its pod
             "nodeLeaseDurationSeconds": 20,
             "nodeStatusUpdateFrequency": "5s",
             "oomScoreAdj": 0,
