@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -29,9 +30,13 @@ def flip(directory: Path, place: float) -> None:
 
 
 def bodies(directory: Path) -> list[Path]:
-    """The files that hold bodies."""
-    files = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("index")]
-    return [path for path in files if path.stat().st_size >= MIB]
+    """The files that hold bodies; one may go while they are looked at."""
+    found = []
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and not path.name.startswith("index") and path.stat().st_size >= MIB:
+                found.append(path)
+    return found
 
 
 def download(client: Any, sink: bytearray) -> None:
