@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
@@ -49,7 +48,6 @@ CONNECT_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 4.0
 IDLE_SECONDS: Final = 10.0
 INSTALL_SECONDS: Final = 600.0
-_SHUN_SECONDS: Final = 0.5
 _CHUNK: Final = 256 * 1024
 
 
@@ -84,12 +82,6 @@ class RemoteReplica:
         self._name = name
         self._address = address
         self._base = f"http://{address}{PREFIX}"
-        self._shunned_until = 0.0
-
-    @property
-    def shunned(self) -> bool:
-        """It could not be reached a moment ago."""
-        return time.monotonic() < self._shunned_until
 
     async def ask(self, message: Ask) -> KeyState:
         """See `Replica.ask`."""
@@ -215,10 +207,8 @@ class RemoteReplica:
         try:
             return await call
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            self._shunned_until = time.monotonic() + _SHUN_SECONDS
             raise PeerError(f"{self._name} can't be reached: {error}", sent=False) from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
-            self._shunned_until = time.monotonic() + _SHUN_SECONDS
             raise PeerError(f"{self._name}: {error or type(error).__name__}") from error
         except msgspec.MsgspecError as error:
             raise PeerError(f"{self._name} answered what this release does not understand: {error}") from error
