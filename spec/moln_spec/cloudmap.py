@@ -12,7 +12,8 @@ from pydantic import Field
 from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.model import Document
 
-NodeState = Literal["joining", "active", "leaving", "lost"]
+NodeState = Literal["joining", "active", "leaving"]
+"""joining: owns what it gets in the change under way; leaving: owns nothing once that is over, and is being emptied."""
 
 
 class MapNode(Document):
@@ -40,6 +41,46 @@ class MapPolicy(Document):
     write: Literal["one", "majority", "all"] = "majority"
     read: Literal["one", "majority"] = "majority"
     spread: Literal["zone", "node"] = "zone"
+
+
+class Member(Document):
+    """A node as placement sees it."""
+
+    name: str
+    number: int = Field(ge=0, lt=2**32, description="A disk that is lost for good comes back under another number.")
+    zone: str = ""
+    weight: float = Field(1.0, gt=0)
+    lost: bool = Field(False, description="The user's word that this member's disk is gone: its answers never count.")
+
+
+class Replication(Document):
+    """How many owners the keys of some buckets or prefixes have: the part of a policy that decides who owns what."""
+
+    name: str
+    buckets: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    copies: int = Field(3, ge=1, le=9, description="Where there are fewer members, all of them own the key.")
+    spread: Literal["zone", "node"] = "zone"
+
+
+class Layout(Document):
+    """Everything that decides who owns what: the members, and how many copies there are of which keys."""
+
+    members: tuple[Member, ...] = Field(min_length=1)
+    replication: tuple[Replication, ...] = ()
+
+
+class Change(Document):
+    """A change of layout under way: every key has two lists of owners, those of `before` and those of the map's nodes.
+
+    Writes need a majority of both. In the stage `copying` reads ask the owners of `before`, and the new owners get
+    what they lack; in `confirming` reads ask both, and a last pass makes sure that nothing is missing. Then `before` is
+    dropped. docs/membership.md has the reasons.
+    """
+
+    before: Layout
+    stage: Literal["copying", "confirming"] = "copying"
+    since: int = Field(ge=1, description="Epoch at which this stage, towards these nodes, began.")
 
 
 class Limits(Document):
@@ -72,3 +113,26 @@ class CloudMap(Document):
     assignment_rules: tuple[AssignmentRule, ...] = ()
     policies: tuple[MapPolicy, ...] = ()
     limits: Limits = Limits()
+    change: Change | None = Field(None, description="The change of layout under way, if there is one.")
+
+    @property
+    def layout(self) -> Layout:
+        """Who owns what by this map, once the change under way is over."""
+        return Layout(
+            members=tuple(
+                Member(name=node.name, number=node.number, zone=node.zone, weight=node.weight)
+                for node in self.nodes
+                if node.state != "leaving"
+            ),
+            replication=tuple(
+                Replication(
+                    name=policy.name,
+                    buckets=policy.buckets,
+                    prefixes=policy.prefixes,
+                    copies=policy.copies,
+                    spread=policy.spread,
+                )
+                for policy in self.policies
+                if not policy.storage_classes
+            ),
+        )
