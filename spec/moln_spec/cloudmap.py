@@ -50,7 +50,9 @@ class Member(Document):
     number: int = Field(ge=0, lt=2**32, description="A disk that is lost for good comes back under another number.")
     zone: str = ""
     weight: float = Field(1.0, gt=0)
-    lost: bool = Field(False, description="The user's word that this member's disk is gone: its answers never count.")
+    lost: bool = Field(
+        default=False, description="The user's word that this member's disk is gone: its answers never count."
+    )
 
 
 class Replication(Document):
