@@ -92,8 +92,11 @@ class Cluster:
         await self.registers.close()
         await self.members.session.close()
 
-    def adopt(self, cloud_map: CloudMap) -> None:
+    async def adopt(self, cloud_map: CloudMap) -> None:
         """Obey a newer map."""
+        if self.members.own.alone:  # deletions that leave no trace are over before another node can ask for the rest
+            self.members.own.alone = False
+            await self.members.own.store.commit(lambda _: None)
         self.members.adopt(cloud_map)
 
     def add_routes(self, app: web.Application) -> None:

@@ -48,8 +48,11 @@ class Joining:
         self._others = tuple(name for name in members.owners.everyone if name != members.me)
 
     async def begin(self) -> Membership:
-        """Count at once if this disk was a member before."""
+        """Count at once if this disk was a member before, or if there is nobody else who could know another one."""
         own = await self._store.commit(disks.own)
+        if not own.member and not self._others:
+            await self._store.commit(lambda tx: disks.become_member(tx, b""))
+            own = await self._store.commit(disks.own)
         self._members.own.voting = own.member
         self._members.own.floor = own.floor
         return own

@@ -55,6 +55,7 @@ class Members:
         """Obey a newer map."""
         self.map = cloud_map
         self.owners = Owners(cloud_map)
+        self.own.alone = self.owners.everyone == (self.me,)
         self._remote = {
             node.name: RemoteReplica(self.session, node.name, node.address)
             for node in cloud_map.nodes
@@ -64,6 +65,10 @@ class Members:
     def replica(self, name: str) -> Replica:
         """See `Neighbours.replica`."""
         return self.own if name == self.me else self._remote[name]
+
+    def sole(self, register: Register) -> LocalReplica | None:
+        """See `Neighbours.sole`."""
+        return self.own if self.own.voting and self.owners.of(register) == (self.me,) else None
 
     def owners_of(self, register: Register) -> tuple[str, ...]:
         """See `Neighbours.owners_of`."""

@@ -21,14 +21,14 @@ from moln_node.cluster.owners import majority
 from moln_node.cluster.quorum import Verdict, View, judge, merge
 from moln_node.store.errors import NoSuchBucketError, StoreError
 from moln_node.store.registers import KeyState
-from moln_node.store.steps.replica import Outcome, Vote
+from moln_node.store.steps.replica import Outcome, Seen, Vote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from moln_node.cluster.ballots import BallotClock
     from moln_node.cluster.fan import Failure
-    from moln_node.cluster.replica import Replica
+    from moln_node.cluster.replica import LocalReplica, Replica
     from moln_node.store.registers import Register, Row
 
 OPERATION_SECONDS: Final = 15.0
@@ -43,8 +43,17 @@ _MOST_BACKOFF_SECONDS: Final = 0.25
 class Neighbours(Protocol):
     """What the coordinator needs to know of the cloud."""
 
+    @property
+    def me(self) -> str:
+        """This node's name."""
+        ...
+
     def replica(self, name: str) -> Replica:
         """The owner of that name."""
+        ...
+
+    def sole(self, register: Register) -> LocalReplica | None:
+        """This node as an owner, where its word alone is a quorum of the register's owners."""
         ...
 
     def owners_of(self, register: Register) -> tuple[str, ...]:
@@ -148,7 +157,10 @@ class Registers:
         depth = 1
         for turn in range(1_000_000):
             ballot = await self._clock.next()
+            own = self._cloud.sole(register)
             try:
+                if own is not None:
+                    return await self._decide_here(own, register, ballot, choose, slot)
                 view = await self._prepare(register, ballot, slot, depth, deadline)
                 if view.shallow:
                     depth *= _DEEPER
@@ -157,6 +169,23 @@ class Registers:
             except _Again:
                 await _back_off(turn, deadline)
         raise AssertionError
+
+    async def _decide_here(
+        self,
+        own: LocalReplica,
+        register: Register,
+        ballot: bytes,
+        choose: Callable[[View, bytes], Change],
+        slot: bytes | None,
+    ) -> tuple[View, Change]:
+        """Where this node is a quorum by itself: look, choose, and accept if what was seen is still so. No promise."""
+        seen = await own.ask(Ask(register, slot))
+        self._clock.saw(seen.ballot)
+        view = merge({self._cloud.me: seen})
+        change = choose(view, ballot)
+        if change.rows:
+            await self._attempt_here(own, register, ballot, change.rows, change.supply, Seen(slot, seen))
+        return view, change
 
     async def _conclude(
         self,
@@ -203,6 +232,10 @@ class Registers:
         Where some owner has them and no majority is seen to, reading the register decides its fate: then either it is
         there, or the owners that were asked first can say by now that it is dead.
         """
+        own = self._cloud.sole(register)
+        if own is not None:
+            await self._attempt_here(own, register, ballot, rows, supply)
+            return
         for turn in range(_INSISTENCE):
             if await self._attempt(register, ballot, rows, supply, deadline, again=turn > 0):
                 return
@@ -213,6 +246,9 @@ class Registers:
 
     async def _ask(self, register: Register, slot: bytes | None, depth: int, deadline: float) -> View:
         """The answers of a majority of the owners, merged."""
+        own = self._cloud.sole(register)
+        if own is not None:
+            return merge({self._cloud.me: await own.ask(Ask(register, slot, depth))})
         owners = self._cloud.owners_of(register)
         message = Ask(register, slot, depth)
         fan = Fan({owner: self._cloud.replica(owner).ask(message) for owner in owners})
@@ -309,6 +345,26 @@ class Registers:
             self._refuse(known, len(owners))
             raise _Again
         return False
+
+    async def _attempt_here(
+        self,
+        own: LocalReplica,
+        register: Register,
+        ballot: bytes,
+        rows: Sequence[Row],
+        supply: Callable[[str, Row], SlotWrite | None],
+        seen: Seen | None = None,
+    ) -> None:
+        """As `_insist` where this node is a quorum by itself: its answer is the outcome."""
+        writes = tuple(write for row in rows if (write := supply(self._cloud.me, row)) is not None)
+        message = Accept(register, ballot, writes)
+        vote = await own.accept(message, seen)
+        if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(self._cloud.me, register):
+            vote = await own.accept(message, seen)
+        if vote.outcome != Outcome.DONE:
+            self._clock.saw(vote.state.ballot)
+            self._refuse({self._cloud.me: vote}, 1)
+            raise _Again
 
     async def _accept(self, owner: str, message: Accept) -> Vote:
         replica = self._cloud.replica(owner)

@@ -24,7 +24,7 @@ from moln_node.store.model import Sealed
 from moln_node.store.registers import KeyState, Register, Space
 from moln_node.store.steps import replica as steps
 from moln_node.store.steps.objects import Target
-from moln_node.store.steps.replica import Outcome, Vote, Write
+from moln_node.store.steps.replica import Outcome, Seen, Vote, Write
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class LocalReplica:
         store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
+        alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
     """
 
@@ -134,6 +135,7 @@ class LocalReplica:
         self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
         self.voting = True
         self.floor = registers.NEVER
+        self.alone = False
 
     async def ask(self, message: Ask) -> KeyState:
         """See `Replica.ask`."""
@@ -151,8 +153,8 @@ class LocalReplica:
             lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
         )
 
-    async def accept(self, message: Accept) -> Vote:
-        """See `Replica.accept`."""
+    async def accept(self, message: Accept, seen: Seen | None = None) -> Vote:
+        """See `Replica.accept`; with `seen` only if the register still holds what was seen of it."""
         self._require_vote()
         return await asyncio.shield(
             asyncio.ensure_future(
@@ -160,7 +162,7 @@ class LocalReplica:
                     message.register,
                     message.writes,
                     lambda tx, writes, room: steps.accept(
-                        tx, message.register, message.ballot, writes, self.floor, room
+                        tx, message.register, message.ballot, writes, self.floor, room, seen=seen, alone=self.alone
                     ),
                 )
             )
@@ -173,7 +175,7 @@ class LocalReplica:
                 self._carry_out(
                     message.register,
                     message.writes,
-                    lambda tx, writes, room: steps.install(tx, message.register, writes, room),
+                    lambda tx, writes, room: steps.install(tx, message.register, writes, room, alone=self.alone),
                 )
             )
         )

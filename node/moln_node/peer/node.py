@@ -76,7 +76,7 @@ class Node:
                 await asyncio.to_thread(mapfile.keep, self._directory, offered)
                 await self.objects.adopt(offered)
                 if self.cluster is not None:
-                    self.cluster.adopt(offered)
+                    await self.cluster.adopt(offered)
                 self._map = offered
                 _log.info("obeys the cloud map of epoch %d", offered.epoch)
             return self._map

@@ -79,6 +79,14 @@ class Write:
     taken: tuple[tuple[str, bytes], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a register was seen to hold: all of it down to its newest object, or only one slot."""
+
+    slot: bytes | None
+    state: KeyState
+
+
 def prepare(tx: Transaction, register: Register, ballot: bytes, slot: bytes | None, depth: int, floor: bytes) -> Vote:
     """Promise to accept nothing below `ballot`, and tell what was accepted so far."""
     bucket_id = _place(tx, register)
@@ -100,8 +108,15 @@ def accept(
     writes: Sequence[Write],
     floor: bytes,
     reservations: Sequence[Reservation] = (),
+    *,
+    seen: Seen | None = None,
+    alone: bool = False,
 ) -> Vote:
-    """Make these rows what the register's slots hold, unless a newer ballot was promised or accepted."""
+    """Make these rows what the register's slots hold, unless a newer ballot was promised or accepted.
+
+    With `seen`, only if the register still holds what was seen: for a coordinator beside its only owner. `alone` says
+    that no other node ever has to hear of a deletion, so no tombstone stays.
+    """
     bucket_id = _place(tx, register)
     if isinstance(bucket_id, Outcome):
         return Vote(bucket_id)
@@ -113,18 +128,25 @@ def accept(
     if ballot < promised or ballot <= known.accepted:
         held = max((_held(tx, bucket_id, key, write.row, ballot) for write in writes), default=NEVER)
         return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
+    if seen is not None and registers.state(tx.db, bucket_id, key, seen.slot, 1) != seen.state:
+        return Vote(Outcome.OLD, known)
     if not all(_has_bytes(tx, bucket_id, key, write, register) for write in writes):
         return Vote(Outcome.MISSING, known)
     for write in writes:
-        _apply(tx, register, bucket_id, write, ballot)
-    _settle_ballot(tx, bucket_id, key, ballot)
+        _apply(tx, register, bucket_id, write, ballot, alone=alone)
+    _settle_ballot(tx, bucket_id, key, ballot, alone=alone)
     tx.effects.reservations.extend(reservations)
     tx.clock.saw(Version.from_bytes(ballot))
     return Vote(Outcome.DONE, known)
 
 
 def install(
-    tx: Transaction, register: Register, writes: Sequence[Write], reservations: Sequence[Reservation] = ()
+    tx: Transaction,
+    register: Register,
+    writes: Sequence[Write],
+    reservations: Sequence[Reservation] = (),
+    *,
+    alone: bool = False,
 ) -> Vote:
     """Take rows that a majority of the owners holds, each at its own ballot, where they are newer than what is here."""
     bucket_id = _place(tx, register)
@@ -137,8 +159,8 @@ def install(
     if not all(_has_bytes(tx, bucket_id, key, write, register) for write in newer):
         return Vote(Outcome.MISSING)
     for write in newer:
-        _apply(tx, register, bucket_id, write, write.row.ballot)
-        _settle_ballot(tx, bucket_id, key, write.row.ballot)
+        _apply(tx, register, bucket_id, write, write.row.ballot, alone=alone)
+        _settle_ballot(tx, bucket_id, key, write.row.ballot, alone=alone)
     tx.effects.reservations.extend(reservations)
     return Vote(Outcome.DONE)
 
@@ -237,9 +259,10 @@ def _has_bytes(tx: Transaction, bucket_id: int, key: bytes, write: Write, regist
     if not needs_bytes(write.row) or _keeps_bytes(_slot_row(tx, bucket_id, key, write.row), write.row):
         return True
     if write.upload is None:
-        return write.bodies is not None
+        return write.bodies is not None and sum(body.size for body in write.bodies) == write.row.document.size
     row = tx.buckets[register.bucket]
-    return all(_part(tx, row.id, part_key, version) is not None for part_key, version in write.taken)
+    parts = [_part(tx, row.id, part_key, version) for part_key, version in write.taken]
+    return sum(part.size for part in parts if part is not None) == write.row.document.size and None not in parts
 
 
 def _part(tx: Transaction, bucket_id: int, key: str, version: bytes) -> RecordDocument | None:
@@ -247,7 +270,7 @@ def _part(tx: Transaction, bucket_id: int, key: str, version: bytes) -> RecordDo
     return None if found is None or found[0].to_bytes() != version else found[1]
 
 
-def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ballot: bytes) -> None:
+def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ballot: bytes, *, alone: bool) -> None:
     """Put a row in its slot, in place of what was there."""
     key = register.key.encode()
     row = write.row
@@ -259,9 +282,12 @@ def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ba
         old = found[1]
         kept = msgspec.structs.replace(document, segments=old.segments, layout=old.layout, past=old.past)
         tx.replace(bucket_id, key, version, kept)
+    elif alone and document.tombstone:
+        if found is not None:
+            tx.remove(bucket_id, key, *found)
     else:
-        past = () if found is None or not document.null else _past(*found, version)
-        segments, parts = _segments(tx, register, write, ballot)
+        past = () if found is None or alone or not document.null else _past(*found, version)
+        segments, parts = _segments(tx, register, write, ballot, alone=alone)
         if found is not None:
             tx.remove(bucket_id, key, *found)
         apart = bool(parts) or len(segments) > SEGMENTS_IN_RECORD
@@ -282,7 +308,9 @@ def _past(replaced: Version, document: RecordDocument, by: Version) -> tuple[byt
     return tuple(pair for pair in past if Version.from_bytes(pair[:_LENGTH]).stamp >= oldest)
 
 
-def _segments(tx: Transaction, register: Register, write: Write, ballot: bytes) -> tuple[tuple[Segment, ...], Parts]:
+def _segments(
+    tx: Transaction, register: Register, write: Write, ballot: bytes, *, alone: bool
+) -> tuple[tuple[Segment, ...], Parts]:
     """Where the bytes of a new row are; those of a completed upload pass to it from the parts, which end here."""
     if write.upload is None:
         return tx.adopt(write.bodies or ()), write.parts
@@ -290,7 +318,7 @@ def _segments(tx: Transaction, register: Register, write: Write, ballot: bytes) 
     segments: list[Segment] = []
     for part_key, version in write.taken:
         part = _part(tx, row.id, part_key, version)
-        segments += part.segments if part is not None else ()
+        segments += _segments_of(tx, part) if part is not None else ()
     for segment in segments:
         tx.share(segment)
     upload_key, prefix = write.upload
@@ -300,17 +328,23 @@ def _segments(tx: Transaction, register: Register, write: Write, ballot: bytes) 
         (space, prefix.encode(), prefix.encode() + b"\xff"),
     ).fetchall()
     for part_key_bytes in [upload_key.encode(), *(found[0] for found in ended)]:
-        end_register(tx, space, part_key_bytes, ballot)
+        _end_register(tx, space, part_key_bytes, ballot, alone=alone)
     return tuple(segments), write.parts
 
 
-def end_register(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
+def _segments_of(tx: Transaction, part: RecordDocument) -> tuple[Segment, ...]:
+    return lookup.needed_layout(tx.db, part.layout).segments if part.layout else part.segments
+
+
+def _end_register(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, *, alone: bool) -> None:
     """Leave a tombstone in the null slot of a register, unless something newer is there."""
     found = next(lookup.rows(tx.db, bucket_id, key), None)
     if found is not None:
         if _ballot(found) >= ballot:
             return
         tx.remove(bucket_id, key, *found)
+    if alone:
+        return
     grave = RecordDocument(
         Flag.TOMBSTONE | Flag.NULL, Version.from_bytes(ballot).milliseconds, 0, "", "", "", {}, {}, {}, "", None, ()
     )
@@ -321,9 +355,12 @@ def _keep(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
     tx.db.execute("INSERT OR REPLACE INTO promise VALUES (?, ?, ?)", (bucket_id, key, ballot))
 
 
-def _settle_ballot(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
+def _settle_ballot(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, *, alone: bool) -> None:
     """Keep the register's newest ballot: in its newest row where that has it, else as a promise."""
     newest = next(lookup.rows(tx.db, bucket_id, key), None)
+    if newest is None and alone:  # whatever is written here next was begun by this node, and later
+        tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
+        return
     top = NEVER if newest is None else _ballot(newest)
     promised = registers.promise(tx.db, bucket_id, key)
     if top >= max(ballot, promised):
