@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from moln_node import mapfile
-from moln_node.peer.status import Check, ClassUsage, Status
+from moln_node.peer.status import Check, ClassUsage, Standing, Status
+from moln_node.store.registers import count as count_registers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,16 @@ class Node:
             bytes=sum(usage.bytes for usage in classes.values()),
             classes=classes,
             uptime_seconds=round(time.monotonic() - self._started, 3),
+            **dict(await self._standing()),
         )
+
+    async def _standing(self) -> Standing:
+        number = next(node.number for node in self._map.nodes if node.name == self.name)
+        registers = await self.objects.store.look(count_registers)
+        if self.cluster is None:
+            return Standing(counts=True, number=number, registers=registers, hints=0)
+        hints = await self.cluster.members.hints.count()
+        return Standing(counts=self.cluster.counts, number=number, registers=registers, hints=hints)
 
 
 def _ok(name: str) -> Check:

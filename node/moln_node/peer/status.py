@@ -31,8 +31,35 @@ class ClassUsage(Document):
     bytes: int = 0
 
 
-class Status(Document):
-    """The answer of `GET /v1/status`; the byte counts of the volume are what the file system says."""
+class Moving(Document):
+    """How far this node's pass over what changes owners is (docs/membership.md)."""
+
+    done: int = Field(description="Registers that were compared with all their owners, and agree now.")
+    total: int = Field(description="Registers here whose owners change: an estimate until the pass is done.")
+    bytes: int = Field(description="Bytes of bodies that other nodes took over for it.")
+
+
+class Standing(Document):
+    """How a node stands in the cloud: whether it counts, and how far the change of layout under way is on it."""
+
+    counts: bool = Field(description="It votes as an owner: not while it refills an empty disk, or clears an old one.")
+    number: int | None = Field(description="The member number that its disk has; none before it first counts.")
+    passed: int | None = Field(
+        None, description="`since` of the stage of the change under way whose pass is done here; none before that."
+    )
+    moving: Moving | None = Field(None, description="The pass that runs; none where there is none.")
+    strays: int | None = Field(
+        None, description="Registers held here and owned by others; none while unknown, as during a change."
+    )
+    registers: int = Field(description="Keys, buckets, uploads and parts that it holds something of, tombstones too.")
+    hints: int = Field(description="Registers of which it knows that an owner lacks something.")
+
+
+class Status(Standing):
+    """The answer of `GET /v1/status`; the byte counts of the volume are what the file system says.
+
+    `epoch` is that of the map by which the node does everything that it does.
+    """
 
     node: str
     cloud: str

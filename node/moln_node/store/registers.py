@@ -151,6 +151,12 @@ def fingerprint(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
     return digest.intdigest() if rows else 0
 
 
+def count(db: apsw.Connection) -> int:
+    """How many registers this node holds something of."""
+    sql = "SELECT count(*) FROM (SELECT DISTINCT bucket, key FROM record)"
+    return int(db.execute(sql).fetchone()[0])  # type: ignore[index]
+
+
 def parts_of(db: apsw.Connection, document: RecordDocument) -> Parts:
     """The parts of an object that was uploaded in parts."""
     layout = lookup.layout(db, document.layout) if document.layout else None
