@@ -37,6 +37,7 @@ from moln_node.s3.app import make_runner as make_s3_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings as S3Settings
 from moln_node.store.errors import StoreError
+from moln_node.tls import Certificate
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import Credentials
 
@@ -112,10 +113,16 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         peer_runner = web.AppRunner(peer_app, access_log=None, shutdown_timeout=_PEER_STOP_SECONDS)
         peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
         s3_settings = S3Settings(
-            domains=settings.domains, stop_seconds=settings.stop_seconds, observe=metrics.observe_request
+            domains=settings.domains,
+            trust_forwarded=settings.trust_forwarded,
+            stop_seconds=settings.stop_seconds,
+            observe=metrics.observe_request,
         )
         s3_runner = make_s3_runner(served, keyring, s3_settings)
-        s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen))
+        certificate = None if settings.tls is None else Certificate(*settings.tls)
+        if certificate is not None:
+            await stack.enter_async_context(_in_background(certificate.follow(), stop))
+        s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen, certificate))
 
         if cluster is not None:
             await cluster.joined(_JOIN_SECONDS)
@@ -147,12 +154,15 @@ def _read_something(index: apsw.Connection) -> None:
 
 
 @asynccontextmanager
-async def _listening(runner: web.BaseRunner, address: Address) -> AsyncIterator[str]:
+async def _listening(
+    runner: web.BaseRunner, address: Address, certificate: Certificate | None = None
+) -> AsyncIterator[str]:
     """A server on a port, as `host:port`; at the end it takes no more requests and finishes those under way."""
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG).start()
+            context = None if certificate is None else certificate.context
+            await web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG, ssl_context=context).start()
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise StartError(f"cannot listen on {address.host}:{address.port}: {reason}") from error

@@ -34,6 +34,8 @@ class Settings:
     cloud_secret: Path
     listen: Address
     peer_listen: Address
+    tls: tuple[Path, Path] | None
+    trust_forwarded: bool
     domains: tuple[str, ...]
     ready_file: Path | None
     log_format: LogFormat
@@ -101,6 +103,21 @@ def _parser(environment: Mapping[str, str]) -> _Parser:
         metavar="NAME",
         help="a name under which bucket.NAME is a virtual host; repeatable (MOLN_DOMAIN: separated by commas)",
     )
+    for flag, meaning in (("tls-certificate", "certificate chain of the S3 port"), ("tls-key", "its private key")):
+        given = environment.get("MOLN_" + flag.replace("-", "_").upper())
+        parser.add_argument(
+            f"--{flag}",
+            type=Path,
+            default=Path(given) if given else None,
+            help=f"{meaning} (PEM), read again on change",
+        )
+    parser.add_argument(
+        "--trust-forwarded",
+        type=_switch,
+        default=environment.get("MOLN_TRUST_FORWARDED", "off"),
+        metavar="on|off",
+        help="believe X-Forwarded-Host, -Proto and -For: only where every client comes through a proxy that sets them",
+    )
     ready = environment.get("MOLN_READY_FILE")
     parser.add_argument(
         "--ready-file", type=Path, default=Path(ready) if ready else None, help="written once both ports answer"
@@ -127,6 +144,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options = _parser(environment).parse_args(arguments)
     if options.log_format not in ("json", "text"):
         raise StartError(f"MOLN_LOG_FORMAT is {options.log_format!r}; it may be json or text")
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        raise StartError("--tls-certificate and --tls-key go together: give both, or neither for plain HTTP")
     return Settings(
         name=options.name,
         data=options.data,
@@ -135,6 +154,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         cloud_secret=options.cloud_secret,
         listen=options.listen,
         peer_listen=options.peer_listen,
+        tls=None if options.tls_key is None else (options.tls_certificate, options.tls_key),
+        trust_forwarded=options.trust_forwarded,
         domains=tuple(options.domain),
         ready_file=options.ready_file,
         log_format=cast("LogFormat", options.log_format),
