@@ -178,7 +178,7 @@ def test_further_keys_come_and_go(namespace: Namespace) -> None:
     namespace.apply(a_cloud("photos", accessKeys=[reference], keyGraceSeconds=0))
     namespace.wait_ready("photos")
     degraded = namespace.condition("photos", "Degraded")
-    assert degraded["reason"] == "AccessKeyUnreadable"
+    assert degraded["reason"] == "SecretUnreadable"
     assert "Secret reader does not exist" in degraded["message"]
     namespace.apply(secret)
     reader = namespace.s3("photos", pair)

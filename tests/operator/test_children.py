@@ -147,3 +147,19 @@ def test_the_service_is_as_asked() -> None:
     (port,) = service["spec"]["ports"]
     assert (port["port"], port["nodePort"], port["targetPort"]) == (80, 30900, "s3")
     assert service["metadata"]["annotations"] == {"a": "b"}
+
+
+def test_tls_is_mounted_and_served_where_it_is_asked_for() -> None:
+    """The certificate is the user's own Secret; without it nothing of it appears."""
+    plain = planned()["StatefulSet", "photos"]["spec"]["template"]["spec"]
+    assert "tls" not in {volume["name"] for volume in plain["volumes"]}
+    pod = planned(a_cloud(tls={"secretName": "cert"}, trustForwarded=True))["StatefulSet", "photos"]["spec"]["template"]
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    container = pod["spec"]["containers"][0]
+    assert volumes["tls"]["secret"]["secretName"] == "cert"
+    assert "/etc/moln/tls" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {
+        "--tls-certificate=/etc/moln/tls/tls.crt",
+        "--tls-key=/etc/moln/tls/tls.key",
+        "--trust-forwarded=on",
+    } <= set(container["args"])

@@ -118,7 +118,7 @@ def test_ready_says_what_was_checked(outcome: Outcome, status: str, reason: str,
     [
         (an_outcome(), "False", "AsExpected"),
         (an_outcome(error="403 no"), "True", "ApplyFailed"),
-        (an_outcome(observed(warnings=("Secret camera does not exist",))), "True", "AccessKeyUnreadable"),
+        (an_outcome(observed(warnings=("Secret camera does not exist",))), "True", "SecretUnreadable"),
         (an_outcome(observed(answers={"photos-0": an_answer(used=95)})), "True", "AlmostFull"),
         (an_outcome(observed(answers={"photos-0": an_answer(uid="x")})), "True", "ForeignData"),
     ],

@@ -71,7 +71,10 @@ class Observer:
             cluster=cluster,
             keys=keys,
             problems=root_problems,
-            warnings=tuple(text for _, text in problems if text not in root_problems),
+            warnings=(
+                *(text for _, text in problems if text not in root_problems),
+                *await self._certificate_problems(cloud),
+            ),
             stored=self._stored_credentials(key),
             previous_map=await self._newest_map(key, pods, answers, cluster),
             map_version=self._map_version(key),
@@ -114,6 +117,18 @@ class Observer:
                 continue
             found[name] = pair
         return found, tuple(problems)
+
+    async def _certificate_problems(self, cloud: Cloud) -> tuple[str, ...]:
+        """A sentence where the nodes' certificate can't be had: their pods wait for it."""
+        if cloud.spec.tls is None:
+            return ()
+        name = cloud.spec.tls.secret_name
+        data = await self._secret_data(cloud.metadata.namespace, name)
+        if data is None:
+            return (f"Secret {name} with the certificate does not exist; write it (kubectl create secret tls {name})",)
+        if not {"tls.crt", "tls.key"} <= set(data):
+            return (f"Secret {name} is no certificate; give it tls.crt and tls.key (kubectl create secret tls {name})",)
+        return ()
 
     async def _secret_data(self, namespace: str, name: str) -> dict[str, str] | None:
         """A Secret's data: from the inventory where the operator wrote it, else read now."""

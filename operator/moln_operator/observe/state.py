@@ -46,7 +46,7 @@ class Observed:
         cluster: what the nodes share; None where the Secret does not exist.
         keys: further access keys by the name of their Secret, as far as they could be read.
         problems: why the administrator's key can't be read, as sentences.
-        warnings: which further keys can't be read, as sentences.
+        warnings: which other Secrets can't be used, further keys and the certificate, as sentences.
         stored: the access keys as nodes were last given them.
         previous_map: the newest map that anyone has; None before the first.
         map_version: resourceVersion of the map's ConfigMap; empty where it does not exist.

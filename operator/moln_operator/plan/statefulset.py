@@ -19,6 +19,7 @@ DATA_DIR: Final = "/data"
 MAP_DIR: Final = "/etc/moln/map"
 CREDENTIALS_DIR: Final = "/etc/moln/credentials"
 CLUSTER_DIR: Final = "/etc/moln/cluster"
+TLS_DIR: Final = "/etc/moln/tls"
 STOP_SECONDS: Final = 25
 GRACE_SECONDS: Final = 45
 
@@ -75,7 +76,7 @@ def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings)
             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
         "containers": [_container(cloud, pool, settings)],
-        "volumes": _volumes(cloud.metadata.name),
+        "volumes": _volumes(cloud),
     }
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
@@ -105,7 +106,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             f"--listen=0.0.0.0:{names.S3_PORT}",
             f"--peer-listen=0.0.0.0:{names.PEER_PORT}",
             f"--stop-seconds={STOP_SECONDS}",
-            *(f"--domain={domain}" for domain in cloud.spec.domains),
+            *_s3_flags(cloud),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
@@ -129,8 +130,19 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
             {"name": "cluster", "mountPath": CLUSTER_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
+            *([{"name": "tls", "mountPath": TLS_DIR, "readOnly": True}] if cloud.spec.tls is not None else []),
         ],
     }
+
+
+def _s3_flags(cloud: Cloud) -> list[str]:
+    """How the S3 port speaks."""
+    flags = [f"--domain={domain}" for domain in cloud.spec.domains]
+    if cloud.spec.tls is not None:
+        flags += [f"--tls-certificate={TLS_DIR}/tls.crt", f"--tls-key={TLS_DIR}/tls.key"]
+    if cloud.spec.trust_forwarded:
+        flags.append("--trust-forwarded=on")
+    return flags
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
@@ -142,20 +154,24 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def _volumes(cloud: str) -> list[dict[str, Any]]:
-    return [
-        {"name": "map", "configMap": {"name": names.map_config(cloud)}},
-        {"name": "credentials", "secret": {"secretName": names.credentials_secret(cloud), "defaultMode": 0o440}},
+def _volumes(cloud: Cloud) -> list[dict[str, Any]]:
+    name = cloud.metadata.name
+    volumes: list[dict[str, Any]] = [
+        {"name": "map", "configMap": {"name": names.map_config(name)}},
+        {"name": "credentials", "secret": {"secretName": names.credentials_secret(name), "defaultMode": 0o440}},
         {
             "name": "cluster",
             "secret": {
-                "secretName": names.cluster_secret(cloud),
+                "secretName": names.cluster_secret(name),
                 "defaultMode": 0o440,
                 "items": [{"key": names.SECRET_KEY, "path": names.SECRET_KEY}],
             },
         },
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
     ]
+    if cloud.spec.tls is not None:
+        volumes.append({"name": "tls", "secret": {"secretName": cloud.spec.tls.secret_name, "defaultMode": 0o440}})
+    return volumes
 
 
 def template_size(existing: Known | None) -> str | None:

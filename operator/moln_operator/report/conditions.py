@@ -104,7 +104,7 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
     if strangers:
         return Verdict("Degraded", "True", "ForeignData", "; ".join(strangers))
     if outcome.observed.warnings:
-        return Verdict("Degraded", "True", "AccessKeyUnreadable", "; ".join(outcome.observed.warnings))
+        return Verdict("Degraded", "True", "SecretUnreadable", "; ".join(outcome.observed.warnings))
     if used_percent >= FULL_PERCENT:
         text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"
         return Verdict("Degraded", "True", "AlmostFull", text)

@@ -35,7 +35,7 @@ def cloud_status(outcome: Outcome) -> CloudStatus:
             cloud.metadata.generation,
             observed.now,
         ),
-        endpoint=f"http://{cloud.metadata.name}.{cloud.metadata.namespace}.svc:{cloud.spec.service.port}",
+        endpoint=f"{_scheme(cloud)}://{cloud.metadata.name}.{cloud.metadata.namespace}.svc:{cloud.spec.service.port}",
         external_endpoint=_external(outcome),
         root_secret_name=cloud.root_secret_name,
         nodes=count(nodes),
@@ -83,8 +83,13 @@ def _external(outcome: Outcome) -> str:
     for entry in service.get("loadBalancer", {}).get("ingress", ()):
         host = entry.get("hostname") or entry.get("ip")
         if host:
-            return f"http://{host}:{spec.service.port}"
+            return f"{_scheme(outcome.observed.cloud)}://{host}:{spec.service.port}"
     return ""
+
+
+def _scheme(cloud: Cloud) -> str:
+    """How the nodes themselves speak."""
+    return "http" if cloud.spec.tls is None else "https"
 
 
 def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatus:

@@ -75,6 +75,15 @@ class Service(Document):
         return self
 
 
+class Tls(Document):
+    """TLS at the nodes themselves: the S3 endpoint then speaks https and nothing else."""
+
+    secret_name: ObjectName = Field(
+        description="Secret (kubernetes.io/tls) with the certificate, for `<cloud>.<namespace>.svc` and other names "
+        "that clients use. With cert-manager, the Secret that its Certificate writes. Renewed without a restart."
+    )
+
+
 class Ingress(Document):
     """An Ingress in front of the S3 endpoint."""
 
@@ -139,7 +148,13 @@ class CloudSpec(Document):
     )
     limits: Limits = Field(Limits(), description="Bounds on what each node takes.")
     service: Service = Field(Service(), description="How clients reach the S3 endpoint.")
+    tls: Tls | None = Field(None, description="TLS at the nodes; absent: plain HTTP within the cluster.")
     ingress: Ingress | None = Field(None, description="An Ingress in front of the endpoint, optionally with TLS.")
+    trust_forwarded: bool = Field(
+        default=False,
+        description="Nodes believe X-Forwarded-Host, -Proto and -For. Set it only where every client comes through a "
+        "proxy that sets them, such as the Ingress: any other client could claim them.",
+    )
     domains: tuple[Annotated[str, Field(max_length=253)], ...] = Field(
         (), max_length=16, description="Names under which `BUCKET.NAME` is a bucket's virtual host."
     )
