@@ -1,4 +1,4 @@
-"""How fast the store is by itself, without S3: puts, gets and listings by N writers at once.
+"""How fast a cloud of one node is by itself, without S3: puts, gets and listings by N writers at once.
 
     uv run python bench/store.py [--dir DIR] [--clients 16] [--seconds 3]
 
@@ -16,12 +16,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moln_node.cluster.local import LocalObjects
+from moln_node.cluster.cluster import Cluster
+from moln_node.cluster.local import LocalStore
 from moln_node.store.model import Attributes, Bucket, Sealed
 from moln_spec.cloudmap import CloudMap, MapNode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from moln_node.cluster.cloud import CloudObjects
 
 _PIECE = 256 * 1024
 _BUCKET = "bench"
@@ -40,12 +43,12 @@ async def seal() -> Sealed:
     return Sealed("0" * 32)
 
 
-async def put(objects: LocalObjects, key: str, data: bytes) -> None:
+async def put(objects: CloudObjects, key: str, data: bytes) -> None:
     """One object."""
     await objects.put(_BUCKET, key, _ATTRIBUTES, stream(data), size=len(data), seal=seal)
 
 
-async def get(objects: LocalObjects, key: str) -> None:
+async def get(objects: CloudObjects, key: str) -> None:
     """Read one object to its end."""
     async with objects.open(_BUCKET, key) as reading:
         async for _ in reading.read(0, reading.record.size):
@@ -87,7 +90,9 @@ async def run(directory: Path, clients: int, seconds: float) -> None:
     cloud_map = CloudMap(
         cloud="bench", uid="bench", epoch=1, nodes=(MapNode(name="n", number=0, address="localhost:1", pool="p"),)
     )
-    objects = await LocalObjects.start(directory, cloud_map, "n")
+    local = await LocalStore.start(directory, cloud_map, "n")
+    cluster = await Cluster.start(local, cloud_map, "n", lambda: "no other node")
+    objects = cluster.objects
     try:
         await objects.create_bucket(Bucket(_BUCKET, "bench", 0))
         for label, size in (("4KiB", 4096), ("128KiB", 128 * 1024), ("64MiB", 64 << 20)):
@@ -124,7 +129,8 @@ async def run(directory: Path, clients: int, seconds: float) -> None:
             after = page.next
         print(f"list 10,000    {count / (time.perf_counter() - begin):9.0f} keys/s")
     finally:
-        await objects.close()
+        await cluster.close()
+        await local.close()
 
 
 def main() -> None:

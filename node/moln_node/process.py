@@ -22,8 +22,7 @@ from aiohttp import web
 from moln_node import mapfile
 from moln_node.cluster import expiry
 from moln_node.cluster.cluster import Cluster
-from moln_node.cluster.local import LocalObjects
-from moln_node.cluster.maintenance import keep_house
+from moln_node.cluster.local import LocalStore
 from moln_node.documents import read_document
 from moln_node.exits import ExitCode, StartError
 from moln_node.peer.app import make_app as make_peer_app
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from moln_node.cluster.objects import Objects
     from moln_node.settings import Address, Settings
 
 _BACKLOG: Final = 1024
@@ -78,14 +76,12 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         keyring = Keyring(credentials)
         metrics = Metrics(metadata.version("moln"))
 
-        objects = await _open(settings, cloud_map)
-        stack.push_async_callback(objects.close)
+        local = await _open(settings, cloud_map)
+        stack.push_async_callback(local.close)
         await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
-        cluster = await _join(settings, objects, cloud_map, secret)
-        if cluster is not None:
-            stack.push_async_callback(cluster.close)
-        served: Objects = objects if cluster is None else cluster.objects
-        watch = Watch(settings.data, partial(objects.store.look, _read_something), metrics)
+        cluster = await Cluster.start(local, cloud_map, settings.name, lambda: secret.current)
+        stack.push_async_callback(cluster.close)
+        watch = Watch(settings.data, partial(local.store.look, _read_something), metrics)
         await watch.probe()
         node = Node(
             name=settings.name,
@@ -93,23 +89,20 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             directory=settings.data,
             cloud_map=cloud_map,
             credentials=credentials,
-            objects=objects,
+            local=local,
+            cluster=cluster,
             watch=watch,
             use_credentials=keyring.replace,
-            cluster=cluster,
         )
-        if cluster is not None:
-            cluster.members.session.take_map = node.take_map
-        board = TaskBoard(runners(objects))
+        cluster.members.session.take_map = node.take_map
+        board = TaskBoard(runners(local))
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
         if cloud_map.nodes[0].name == settings.name:  # one node of the cloud does it for all
-            await stack.enter_async_context(_in_background(expiry.run(served), stop))
-        await stack.enter_async_context(_in_background(keep_house(objects), stop))
+            await stack.enter_async_context(_in_background(expiry.run(cluster.objects), stop))
 
         peer_app = make_peer_app(node, board, secret, metrics)
-        if cluster is not None:
-            cluster.add_routes(peer_app)
+        cluster.add_routes(peer_app)
         peer_runner = web.AppRunner(peer_app, access_log=None, shutdown_timeout=_PEER_STOP_SECONDS)
         peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
         s3_settings = S3Settings(
@@ -118,14 +111,13 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             stop_seconds=settings.stop_seconds,
             observe=metrics.observe_request,
         )
-        s3_runner = make_s3_runner(served, keyring, s3_settings)
+        s3_runner = make_s3_runner(cluster.objects, keyring, s3_settings)
         certificate = None if settings.tls is None else Certificate(*settings.tls)
         if certificate is not None:
             await stack.enter_async_context(_in_background(certificate.follow(), stop))
         s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen, certificate))
 
-        if cluster is not None:
-            await cluster.joined(_JOIN_SECONDS)
+        await cluster.joined(_JOIN_SECONDS)
         _log.info("serves cloud %s (epoch %d): S3 on %s, peers on %s", cloud_map.cloud, cloud_map.epoch, s3, peer)
         if settings.ready_file is not None:
             _write_ready_file(settings.ready_file, s3, peer)
@@ -133,19 +125,12 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         node.stopping = True
 
 
-async def _open(settings: Settings, cloud_map: CloudMap) -> LocalObjects:
+async def _open(settings: Settings, cloud_map: CloudMap) -> LocalStore:
     """The data on this disk; StartError where the disk is what keeps the node from starting."""
     try:
-        return await LocalObjects.start(settings.data, cloud_map, settings.name)
+        return await LocalStore.start(settings.data, cloud_map, settings.name)
     except (OSError, StoreError) as error:
         raise StartError(f"cannot open the store in {settings.data}: {error}", ExitCode.DATA) from error
-
-
-async def _join(settings: Settings, objects: LocalObjects, cloud_map: CloudMap, secret: CloudSecret) -> Cluster | None:
-    """What makes this node one of many; None where it is alone."""
-    if len(cloud_map.nodes) == 1:
-        return None
-    return await Cluster.start(objects, cloud_map, settings.name, lambda: secret.current)
 
 
 def _read_something(index: apsw.Connection) -> None:

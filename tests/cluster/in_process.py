@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiohttp import web
 
 from moln_node.cluster.cluster import Cluster
-from moln_node.cluster.local import LocalObjects
+from moln_node.cluster.local import LocalStore
 from moln_spec.cloudmap import CloudMap, MapNode
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def running(data: Path, count: int, like: CloudMap) -> AsyncIterator[list[
     async with AsyncExitStack() as stack:
         clusters: list[Cluster] = []
         for node, bound in zip(nodes, sockets, strict=True):
-            local = await LocalObjects.start(data / node.name, cloud_map, node.name)
+            local = await LocalStore.start(data / node.name, cloud_map, node.name)
             stack.push_async_callback(local.close)
             cluster = await Cluster.start(local, cloud_map, node.name, lambda: "a secret")
             stack.push_async_callback(cluster.close)

@@ -1,4 +1,4 @@
-"""Buckets of a cloud of many nodes: registers that every node holds, and a cache that is never long behind.
+"""Buckets: registers that every node holds, and a cache that is never long behind.
 
 A node uses what it knows of a bucket for at most `CACHE_SECONDS` after it began to ask a majority; a change is answered
 only when every node has it, or that time has passed. So, once a change is answered, no node acts on what was before.

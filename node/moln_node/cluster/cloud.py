@@ -1,6 +1,6 @@
-"""`Objects` of a cloud of many nodes: any node answers any request, from the owners of each key.
+"""`Objects` of a cloud: any node answers any request, from the owners of each key.
 
-The wire calls it as it calls `LocalObjects`. It finds the bucket, the class and the owners, sends the bytes on their
+The wire calls it. It finds the bucket, the class and the owners, sends the bytes on their
 way, and leaves every decision to `registers`. Multipart uploads are in `uploads`, listings in `listings`.
 """
 
@@ -23,22 +23,22 @@ from moln_node.cluster.spreading import Spreading, forget
 from moln_node.cluster.uploads import Uploads
 from moln_node.store import inline
 from moln_node.store.clock import wall_ms
-from moln_node.store.errors import NoSuchBucketError, QuotaExceededError, StoreError
+from moln_node.store.errors import CorruptError, NoSuchBucketError, QuotaExceededError, StoreError
 from moln_node.store.ingest import gather
 from moln_node.store.model import Deleted, Usage, Versioning
 from moln_node.store.registers import NULL_SLOT, Register, Row, Space, tombstone
-from moln_node.store.steps.objects import meet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from moln_node.cluster.buckets import Buckets, Known
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_node.cluster.members import Members
     from moln_node.cluster.objects import Reading
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
+    from moln_node.cluster.sight import Sight
     from moln_node.store.documents import Parts
     from moln_node.store.model import (
         Attributes,
@@ -52,13 +52,14 @@ if TYPE_CHECKING:
         UploadListing,
         VersionListing,
     )
+    from moln_node.store.reading import Held
     from moln_spec.classes import Assignment, Candidate
 
 
 class CloudObjects:
     """Buckets, objects and uploads of the cloud that this node is one of. Every method is as `Objects` has it."""
 
-    def __init__(self, local: LocalObjects, members: Members, registers: Registers, buckets: Buckets) -> None:
+    def __init__(self, local: LocalStore, members: Members, registers: Registers, buckets: Buckets) -> None:
         self._local = local
         self._members = members
         self._registers = registers
@@ -174,6 +175,11 @@ class CloudObjects:
         small: bool = True,
     ) -> tuple[Callable[[str, Row], SlotWrite | None], Sealed, dict[str, str]]:
         """Take a body in: how each owner gets it with the record, its seal, and what was staged by owner."""
+        own = self._members.sole(register)
+        if own is not None:
+            here, sealed = await own.take_in(register, storage_class, body, size, seal, small=small)
+            me = self._members.me
+            return (lambda owner, row: SlotWrite(row, staged=here) if owner == me else None), sealed, {me: here}
         if size == 0 or (small and size <= inline.LIMIT):
             data = await gather(body, size)
             return (lambda _, row: SlotWrite(row, inline=data)), await seal(), {}
@@ -208,9 +214,9 @@ class CloudObjects:
         return now
 
     async def require_room(self, known: Known, size: int) -> None:
-        """QuotaExceededError if the bucket would hold more than its quota."""
+        """QuotaExceededError if the bucket would hold more than its quota, by what the nodes say that they hold."""
         quota = known.bucket.quota_bytes
-        if quota is None:
+        if quota is None or self._members.own.alone:  # a node that is alone reserves the room to the byte
             return
         used = (await self.bucket_usage(known.bucket.name)).bytes
         if used + size > quota:
@@ -228,19 +234,33 @@ class CloudObjects:
 
     def open(self, bucket: str, key: str, version_id: str | None = None) -> AbstractAsyncContextManager[Reading]:
         """See `Objects.open`."""
-        return CloudReading(self._members, self._local.store, lambda: self._locate(bucket, key, version_id))
+        return CloudReading(self._members, lambda sight: self._locate(bucket, key, version_id, sight))
 
-    async def _locate(self, bucket: str, key: str, version_id: str | None) -> Located:
+    async def _locate(self, bucket: str, key: str, version_id: str | None, sight: Sight | None = None) -> Located:
         """Find a version, and who holds it."""
         known = await self._buckets.get(bucket)
         register = Register(Space.OBJECTS, key, bucket, known.incarnation)
         slot = None if version_id is None else records.slot_of(version_id)
-        view = await self._registers.look(register, slot)
+        view = await self._registers.look(register, slot, sight)
         row = records.live_row(view, version_id)
         holders = tuple(sorted(view.holders[row.slot], key=lambda name: (name != self._members.me, name)))
-        parts = await self._parts(register, row, holders) if row.document.upload else ()
+        held = None if sight is None else self._held(register, row, sight)
+        if held is not None:
+            parts = held.parts
+        else:
+            parts = await self._parts(register, row, holders) if row.document.upload else ()
         latest = version_id is None or row.slot == NULL_SLOT
-        return Located(register, row, records.record(bucket, key, row, parts=parts, latest=latest), holders)
+        return Located(register, row, records.record(bucket, key, row, parts=parts, latest=latest), holders, held)
+
+    def _held(self, register: Register, row: Row, sight: Sight) -> Held | None:
+        """The bytes of the version where this node has them; CorruptError if they are bad and nobody else has any."""
+        try:
+            return sight.held(row.version)
+        except CorruptError as error:
+            if self._members.sole(register) is not None:
+                raise
+            self._members.own.damaged(register, row, str(error))
+            return None
 
     async def _parts(self, register: Register, row: Row, holders: Sequence[str]) -> Parts:
         """What a version was uploaded as."""
@@ -309,7 +329,7 @@ class CloudObjects:
         def choose(view: View, ballot: bytes) -> Change:
             newest = view.newest
             if precondition is not None and newest is not None:
-                meet(precondition, newest.document)  # also a delete marker: only `*` matches it
+                records.meet(precondition, newest.document)  # also a delete marker: only `*` matches it
             return Change((row_at(ballot),))
 
         if precondition is None:
@@ -331,7 +351,7 @@ class CloudObjects:
             if row is None or not row.live:
                 return Change()
             if precondition is not None:
-                meet(precondition, row.document)
+                records.meet(precondition, row.document)
             null = row.document.null
             grave = tombstone(ballot if null else row.version, ballot, null=null, now_ms=wall_ms())
             return Change((grave,))

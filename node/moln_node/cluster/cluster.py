@@ -1,6 +1,6 @@
-"""One node of a cloud of many, put together: coordinator, owner, and the work in the background.
+"""One node of a cloud, put together: coordinator, owner, and the work in the background.
 
-Made by the process beside `LocalObjects`, whose store it uses. `objects` is what the wire calls; `add_routes` is what
+Made by the process over `LocalStore`. `objects` is what the wire calls; `add_routes` is what
 port 9001 answers to other nodes.
 """
 
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_spec.cloudmap import CloudMap
 
 
 class Cluster:
-    """This node as one of many. Made by `start`, ended by `close`.
+    """This node in its cloud, be it the only one. Made by `start`, ended by `close`.
 
     Attributes:
         objects: the whole cloud's objects.
         members: who is in the cloud.
     """
 
-    def __init__(self, local: LocalObjects, members: Members, clock: BallotClock) -> None:
+    def __init__(self, local: LocalStore, members: Members, clock: BallotClock) -> None:
         self.members = members
+        self._local = local
         self.registers = Registers(members, clock)
         members.registers = self.registers
         self.repair = Repair(members, self.registers)
@@ -55,7 +56,7 @@ class Cluster:
     @classmethod
     async def start(
         cls,
-        local: LocalObjects,
+        local: LocalStore,
         cloud_map: CloudMap,
         me: str,
         secret: Callable[[], str],
@@ -96,7 +97,8 @@ class Cluster:
         """Obey a newer map."""
         if self.members.own.alone:  # deletions that leave no trace are over before another node can ask for the rest
             self.members.own.alone = False
-            await self.members.own.store.commit(lambda _: None)
+            await self._local.store.commit(lambda _: None)
+        self._local.adopt(cloud_map)
         self.members.adopt(cloud_map)
 
     def add_routes(self, app: web.Application) -> None:

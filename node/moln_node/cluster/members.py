@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from moln_node.cluster.hints import Hints
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_node.cluster.registers import Registers
     from moln_node.cluster.replica import Replica
     from moln_spec.cloudmap import CloudMap
@@ -36,7 +36,7 @@ class Members:
 
     def __init__(
         self,
-        local: LocalObjects,
+        local: LocalStore,
         cloud_map: CloudMap,
         me: str,
         secret: Callable[[], str],

@@ -1,4 +1,4 @@
-"""Listings of a cloud of many nodes: the pages of all owners side by side, confirmed entry by entry.
+"""Listings: the pages of all owners side by side, confirmed entry by entry.
 
 An entry that a majority of its owners reports alike is taken as it is; any other one is looked up as a read would, so a
 listing shows what reads show. Each page costs what it holds, however much lies around it.
@@ -59,6 +59,10 @@ class Merging:
 
     async def entries(self, query: Query) -> AsyncIterator[Entry]:
         """Confirmed entries in order, from `query.start` on; `limit` is how many are likely to be wanted."""
+        if self._members.own.alone:
+            async for own in self._own(query):
+                yield own
+            return
         share = query.limit * self._members.owners.copies / len(self._members.owners.everyone)
         each = msgspec.structs.replace(query, limit=int(share * _SLACK) + _LEAST)
         start: Place | None = query.start
@@ -72,9 +76,21 @@ class Merging:
                     yield entry
             start = end
 
+    async def _own(self, query: Query) -> AsyncIterator[Entry]:
+        """Where there is no other node, this one's word confirms each entry."""
+        start: Place | None = query.start
+        while start is not None:
+            page = await self._members.own.scan(self._scan(msgspec.structs.replace(query, start=start)))
+            for entry in page.entries:
+                yield entry
+            start = page.end
+
+    def _scan(self, query: Query) -> Scan:
+        return Scan(self._where.space, query, self._where.bucket, self._where.incarnation)
+
     async def _pages(self, query: Query) -> dict[str, Page]:
         """A page of each node; enough of them, so that every partition has a majority among them."""
-        message = Scan(self._where.space, query, self._where.bucket, self._where.incarnation)
+        message = self._scan(query)
         fan = Fan({name: self._members.replica(name).scan(message) for name in self._among})
         pages: dict[str, Page] = {}
         failures: list[str] = []

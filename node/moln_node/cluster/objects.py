@@ -1,6 +1,6 @@
 """The one door between the wire and everything that keeps data.
 
-`s3/` calls nothing else. On one node, `LocalObjects` answers from the store beside it; a cloud of many answers from the
+`s3/` calls nothing else. On one node, `LocalStore` answers from the store beside it; a cloud of many answers from the
 owners of each key, behind the same signatures. All times are milliseconds since 1970. Every method may raise the errors
 of `moln_node.store.errors`; nothing half-written is ever visible, also when the caller is cancelled.
 """

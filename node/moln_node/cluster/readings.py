@@ -5,99 +5,77 @@ Where one copy breaks off, or is found damaged, the next goes on at the byte whe
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from moln_node.cluster.errors import PeerError, UnavailableError
-from moln_node.store import lookup
 from moln_node.store.errors import CorruptError, StoreError
-from moln_node.store.steps.objects import Target
-from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
 
     from moln_node.cluster.members import Members
-    from moln_node.cluster.objects import Reading
+    from moln_node.cluster.sight import Sight
     from moln_node.store.model import Record
+    from moln_node.store.reading import Held
     from moln_node.store.registers import Register, Row
-    from moln_node.store.store import Store
 
 _SMALL: Final = 256 * 1024
 _TRIES: Final = 8
 
 
+@dataclass(frozen=True, slots=True)
 class Located:
-    """A version that was found: its record, and who holds it."""
+    """A version that was found: its record, who holds it, and its bytes where this node holds them."""
 
-    __slots__ = ("holders", "record", "register", "row")
-
-    def __init__(self, register: Register, row: Row, record: Record, holders: tuple[str, ...]) -> None:
-        self.register = register
-        self.row = row
-        self.record = record
-        self.holders = holders
+    register: Register
+    row: Row
+    record: Record
+    holders: tuple[str, ...]
+    held: Held | None = None
 
 
 class CloudReading:
     """An async context manager, and the `Reading` that it gives. `locate` finds the version; it may be asked again."""
 
-    def __init__(self, members: Members, store: Store, locate: Callable[[], Awaitable[Located]]) -> None:
+    def __init__(self, members: Members, locate: Callable[[Sight], Awaitable[Located]]) -> None:
         self._members = members
-        self._store = store
+        self._store = members.own.store
         self._locate = locate
-        self._stack = AsyncExitStack()
-        self._beside: Reading | None = None
+        self._sight = members.own.sight()
         self._small: bytes | None = None
         self._found: Located | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            for turn in range(_TRIES):
-                self._found = await self._locate()
-                if await self._hold(self._found) or turn == _TRIES - 1:
-                    return self
+            for _ in range(_TRIES):
+                self._found = await self._locate(self._sight)
+                if await self._hold(self._found):
+                    break
         except BaseException:
-            await self._stack.aclose()
+            self._sight.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        self._sight.close()
 
     async def _hold(self, found: Located) -> bool:
         """Keep the bytes readable: beside this node, or in memory where they are few. False: they were replaced."""
-        if found.record.size == 0:
+        if found.record.size == 0 or found.held is not None:
             return True
-        if self._members.me in found.holders and await self._hold_beside(found):
-            return True
+        if self._members.sole(found.register) is not None:
+            return False
         if found.record.size > _SMALL:
             return True
         try:
             self._small = b"".join([piece async for piece in self._from_owners(found, 0, found.record.size)])
         except StoreError:
             return False
-        return True
-
-    async def _hold_beside(self, found: Located) -> bool:
-        row = self._store.buckets.get(found.register.bucket)
-        if row is None or row.incarnation != found.register.incarnation:
-            return False
-        shown = lookup.NULL if found.row.document.null else Version.from_bytes(found.row.version).encode()
-        stack = AsyncExitStack()
-        try:
-            target = Target(found.register.bucket, row.id, found.register.key)
-            reading = await stack.enter_async_context(self._store.open_object(target, shown))
-        except StoreError:
-            return False
-        if reading.record.version.to_bytes() != found.row.version:
-            await stack.aclose()
-            return False
-        self._stack.push_async_callback(stack.aclose)
-        self._beside = reading
         return True
 
     @property
@@ -120,12 +98,14 @@ class CloudReading:
             yield self._small[start:end]
             return
         position = start
-        if self._beside is not None:
+        if found.held is not None:
             try:
-                async for piece in self._beside.read(position, end):
+                async for piece in self._store.read(found.held, position, end):
                     position += len(piece)
                     yield piece
             except CorruptError as error:
+                if self._members.sole(found.register) is not None:
+                    raise
                 self._members.own.damaged(found.register, found.row, str(error))
             if position >= end:
                 return
@@ -138,7 +118,7 @@ class CloudReading:
         others = [name for name in self._members.owners_of(found.register) if name not in found.holders]
         reasons: list[str] = []
         for name in (*found.holders, *others):
-            if name == self._members.me and self._beside is not None:
+            if name == self._members.me and found.held is not None:
                 continue
             try:
                 async with aclosing(

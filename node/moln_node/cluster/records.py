@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from moln_node.store import documents, lookup
 from moln_node.store.documents import Flag, RecordDocument
-from moln_node.store.errors import IsDeleteMarkerError, NoSuchKeyError, NoSuchVersionError
+from moln_node.store.errors import IsDeleteMarkerError, NoSuchKeyError, NoSuchVersionError, PreconditionFailedError
 from moln_node.store.registers import NULL_SLOT, Row
-from moln_node.store.steps.objects import meet
 from moln_spec.version import InvalidVersionError, Version
 
 if TYPE_CHECKING:
@@ -100,3 +99,17 @@ def require(view: View, precondition: Precondition) -> None:
     if found is None and precondition.if_match is not None:
         raise NoSuchKeyError
     meet(precondition, found)
+
+
+def meet(precondition: Precondition, found: RecordDocument | None) -> None:
+    """Raise PreconditionFailedError unless the object found (None: there is none) is as demanded."""
+    etag = None if found is None else found.etag
+    if precondition.if_match is not None and (etag is None or precondition.if_match not in ("*", etag)):
+        raise PreconditionFailedError("the object is not the one that If-Match names")
+    if precondition.if_none_match is not None and etag is not None and precondition.if_none_match in ("*", etag):
+        raise PreconditionFailedError("the object exists, and If-None-Match forbids that")
+    if precondition.if_size is not None and (found is None or found.size != precondition.if_size):
+        raise PreconditionFailedError("the object does not have the size demanded")
+    moment = precondition.if_modified_ms
+    if moment is not None and (found is None or found.modified_ms // 1000 != moment // 1000):
+        raise PreconditionFailedError("the object was not last modified at the time demanded")

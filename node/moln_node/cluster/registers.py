@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.ballots import BallotClock
     from moln_node.cluster.fan import Failure
     from moln_node.cluster.replica import LocalReplica, Replica
+    from moln_node.cluster.sight import Sight
     from moln_node.store.registers import Register, Row
 
 OPERATION_SECONDS: Final = 15.0
@@ -100,16 +101,17 @@ class Registers:
         """A ballot that was never given out: also a name that nothing else has."""
         return await self._clock.next()
 
-    async def look(self, register: Register, slot: bytes | None = None) -> View:
+    async def look(self, register: Register, slot: bytes | None = None, sight: Sight | None = None) -> View:
         """What the register holds, as decided before this returns and not undone since before it was called.
 
-        With `slot` only that slot is asked for; else the view reaches down to the newest live row.
+        With `slot` only that slot is asked for; else the view reaches down to the newest live row. `sight` answers for
+        this node, if it is an owner.
         """
         deadline = _deadline()
         depth = 1
         glances = 0
         while True:
-            view = await self._ask(register, slot, depth, deadline)
+            view = await self._ask(Ask(register, slot, depth), deadline, sight)
             if view.shallow:
                 depth *= _DEEPER
                 continue
@@ -244,14 +246,13 @@ class Registers:
                 return
         raise UnavailableError("it is not certain whether the write came about: try again")
 
-    async def _ask(self, register: Register, slot: bytes | None, depth: int, deadline: float) -> View:
+    async def _ask(self, message: Ask, deadline: float, sight: Sight | None) -> View:
         """The answers of a majority of the owners, merged."""
-        own = self._cloud.sole(register)
+        own = self._cloud.sole(message.register)
         if own is not None:
-            return merge({self._cloud.me: await own.ask(Ask(register, slot, depth))})
-        owners = self._cloud.owners_of(register)
-        message = Ask(register, slot, depth)
-        fan = Fan({owner: self._cloud.replica(owner).ask(message) for owner in owners})
+            return merge({self._cloud.me: await (sight or own).ask(message)})
+        owners = self._cloud.owners_of(message.register)
+        fan = Fan({owner: self._asked(owner, sight).ask(message) for owner in owners})
         answers: dict[str, KeyState] = {}
         try:
             async for owner, answer in fan.outcomes(deadline):
@@ -263,6 +264,9 @@ class Registers:
         finally:
             fan.cancel()
         raise UnavailableError(f"{len(answers)} of {len(owners)} owners answered: fewer than a majority")
+
+    def _asked(self, owner: str, sight: Sight | None) -> Replica | Sight:
+        return sight if sight is not None and owner == self._cloud.me else self._cloud.replica(owner)
 
     async def _prepare(
         self, register: Register, ballot: bytes, slot: bytes | None, depth: int, deadline: float

@@ -16,26 +16,33 @@ from typing import TYPE_CHECKING, Final, Protocol
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, PartsAsk, SlotWrite, Staged, UsageAnswer
+from moln_node.cluster.messages import (
+    Ask,
+    Enrolled,
+    Fingerprints,
+    PartsAnswer,
+    PartsAsk,
+    SlotWrite,
+    Staged,
+    UsageAnswer,
+)
+from moln_node.cluster.sight import Sight
 from moln_node.store import disks, lookup, registers, scan
-from moln_node.store.errors import CorruptError, NoSuchKeyError, NoSuchVersionError
-from moln_node.store.ledger import Bounds
+from moln_node.store.errors import CorruptError
 from moln_node.store.model import Sealed
 from moln_node.store.registers import KeyState, Register, Space
 from moln_node.store.steps import replica as steps
-from moln_node.store.steps.objects import Target
 from moln_node.store.steps.replica import Outcome, Seen, Vote, Write
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     import apsw
 
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_node.cluster.messages import (
         Accept,
-        Ask,
         Enroll,
         FingerprintsAsk,
         Install,
@@ -127,7 +134,7 @@ class LocalReplica:
         damaged: told of a version whose bytes here are found bad, and why.
     """
 
-    def __init__(self, local: LocalObjects, peer: Callable[[str], Replica]) -> None:
+    def __init__(self, local: LocalStore, peer: Callable[[str], Replica]) -> None:
         self._local = local
         self.store = local.store
         self._peer = peer
@@ -140,7 +147,7 @@ class LocalReplica:
     async def ask(self, message: Ask) -> KeyState:
         """See `Replica.ask`."""
         self._require_vote()
-        number = self._number(message.register)
+        number = self._local.number(message.register)
         if number is None:
             return KeyState()
         key = message.register.key.encode()
@@ -253,7 +260,7 @@ class LocalReplica:
         if not steps.needs_bytes(write.row) or write.upload is not None:
             return ()
         if write.inline is not None:
-            room.append(self._reserve(size))
+            room.append(self._local.reserve(size))
             bodies, _ = await self._local.take(write.row.document.storage_class, _once(write.inline), size, _no_seal)
             fresh.extend(body for body in bodies if body.inline is None)
             return bodies
@@ -275,7 +282,7 @@ class LocalReplica:
 
     async def _has(self, register: Register, row: Row) -> bool:
         """Whether this version is here."""
-        number = self._number(register)
+        number = self._local.number(register)
         if number is None:
             return False
         key = register.key.encode()
@@ -287,7 +294,7 @@ class LocalReplica:
     ) -> tuple[NewBody, ...]:
         """The bytes of a version from an owner that has them."""
         size = write.row.document.size
-        room.append(self._reserve(size))
+        room.append(self._local.reserve(size))
         async with aclosing(self._peer(write.source).body(register, write.row, 0, size)) as body:
             bodies, _ = await self._local.take(write.row.document.storage_class, body, size, _no_seal)
         fresh.extend(body for body in bodies if body.inline is None)
@@ -295,7 +302,6 @@ class LocalReplica:
 
     async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
         """See `Replica.stage`."""
-        reservation = self._reserve(size)
         digest = xxh3_128()
 
         async def passing() -> AsyncIterator[bytes]:
@@ -303,15 +309,47 @@ class LocalReplica:
                 digest.update(piece)
                 yield piece
 
+        reservation = self._local.reserve(size)
+        staged, _ = await self._keep(reservation, storage_class, passing(), size, _no_seal, small=False)
+        return Staged(staged, digest.digest())
+
+    async def take_in(
+        self,
+        register: Register,
+        storage_class: str,
+        body: AsyncIterator[bytes],
+        size: int,
+        seal: Callable[[], Awaitable[Sealed]],
+        *,
+        small: bool,
+    ) -> tuple[str, Sealed]:
+        """As `stage`, for the coordinator beside a register's only owner: the staging id, and the seal of the body.
+
+        In a cloud of one node the bucket's quota holds to the byte. `small` allows a small body to go with the record.
+        """
+        reservation = self._local.reserve(size, self.store.buckets.get(register.bucket) if self.alone else None)
+        return await self._keep(reservation, storage_class, body, size, seal, small=small)
+
+    async def _keep(
+        self,
+        reservation: Reservation,
+        storage_class: str,
+        body: AsyncIterator[bytes],
+        size: int,
+        seal: Callable[[], Awaitable[Sealed]],
+        *,
+        small: bool,
+    ) -> tuple[str, Sealed]:
+        """Take a body in, to wait for its accept."""
         try:
-            bodies, _ = await self._local.take(storage_class, passing(), size, _no_seal, small=False)
+            bodies, sealed = await self._local.take(storage_class, body, size, seal, small=small)
         except BaseException:
             reservation.release()
             raise
         self._expire()
         staged = secrets.token_hex(16)
         self._staged[staged] = _Waiting(bodies, reservation, time.monotonic() + STAGED_SECONDS)
-        return Staged(staged, digest.digest())
+        return staged, sealed
 
     async def unstage(self, staged: str) -> None:
         """See `Replica.unstage`."""
@@ -337,22 +375,23 @@ class LocalReplica:
 
     async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See `Replica.body`."""
-        number = self._number(register)
-        if number is None:
-            raise PeerError(f"bucket {register.bucket!r} is not here", sent=False)
-        target = Target(register.bucket, number, register.key)
-        shown = lookup.NULL if row.document.null else Version.from_bytes(row.version).encode()
+        sight = Sight(self._local)
         try:
-            async with self.store.open_object(target, shown) as reading:
-                if reading.record.version.to_bytes() != row.version:
-                    raise PeerError("this version is not here", sent=False)
-                async for block in reading.read(start, end):
-                    yield block
-        except (NoSuchKeyError, NoSuchVersionError) as error:
-            raise PeerError("this version is not here", sent=False) from error
+            await sight.ask(Ask(register, row.slot))
+            held = sight.held(row.version)
+            if held is None:
+                raise PeerError("this version is not here", sent=False)
+            async for block in self.store.read(held, start, end):
+                yield block
         except CorruptError as error:
             self.damaged(register, row, str(error))
             raise PeerError("this copy is damaged", sent=False) from error
+        finally:
+            sight.close()
+
+    def sight(self) -> Sight:
+        """What a reader beside this node asks in place of `ask`, to find bytes and hold them at once."""
+        return Sight(self._local)
 
     async def scan(self, message: Scan) -> Page:
         """See `Replica.scan`."""
@@ -370,7 +409,7 @@ class LocalReplica:
 
     async def parts(self, message: PartsAsk) -> PartsAnswer:
         """See `Replica.parts`."""
-        number = self._number(message.register)
+        number = self._local.number(message.register)
         if number is None:
             return PartsAnswer(None)
         key = message.register.key.encode()
@@ -392,7 +431,7 @@ class LocalReplica:
 
     async def fingerprints(self, message: FingerprintsAsk) -> Fingerprints:
         """See `Replica.fingerprints`."""
-        number = self._number(Register(message.space, "", message.bucket, message.incarnation))
+        number = self._local.number(Register(message.space, "", message.bucket, message.incarnation))
         if number is None:
             return Fingerprints((0,) * len(message.keys))
         return await self.store.look(
@@ -406,19 +445,6 @@ class LocalReplica:
     def _require_vote(self) -> None:
         if not self.voting:
             raise PeerError("this node refills an empty disk and does not vote yet", sent=False)
-
-    def _number(self, register: Register) -> int | None:
-        """The number of the register's rows in the index; None where its bucket is not here."""
-        if register.space == Space.BUCKETS:
-            return 0
-        row = self.store.buckets.get(register.bucket)
-        if row is None or row.incarnation != register.incarnation:
-            return None
-        return registers.number(register.space, row.id)
-
-    def _reserve(self, size: int) -> Reservation:
-        limits = self._local.limits
-        return self.store.ledger.reserve(0, size, Bounds(None, limits.node_quota_bytes, limits.reserve_percent))
 
 
 def _enroll(tx: Transaction, message: Enroll) -> Enrolled:

@@ -1,4 +1,4 @@
-"""Multipart uploads of a cloud of many nodes: an upload is a register, and so is each part, all on the key's owners.
+"""Multipart uploads: an upload is a register, and so is each part, all on the key's owners.
 
 Completing one is a single accept: the owners make a record of the parts that it names and end the upload with them, in
 one transaction each. No byte is copied.
@@ -7,6 +7,7 @@ one transaction each. No byte is copied.
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from moln_node.cluster import records, uploadkeys
@@ -154,6 +155,8 @@ class Uploads:
             if newest is None or newest.document.upload != upload_id:
                 raise
             return await self._cloud.head(bucket, key)
+        if any(part.number >= follower.number for part, follower in pairwise(wanted)):
+            raise InvalidPartError("a part is named twice, or out of order")
         there = {number: row async for number, row in self._rows(known, key, upload_id)}
         chosen = [_chosen(part, there.get(part.number)) for part in wanted]
         parts = documents.parts_tuple(tuple(_part(number, row) for number, row in chosen))

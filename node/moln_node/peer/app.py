@@ -114,7 +114,7 @@ async def get_capabilities(request: web.Request) -> web.Response:
 async def post_explain(request: web.Request) -> web.Response:
     """Which class a candidate object would get, and why."""
     try:
-        return _json(request.app[NODE].objects.assign(await _read(request, Candidate)))
+        return _json(request.app[NODE].local.assign(await _read(request, Candidate)))
     except UnknownStorageClassError as error:
         return _problem(404, str(error))
 

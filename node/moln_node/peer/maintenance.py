@@ -9,23 +9,23 @@ from moln_node.cluster import maintenance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_node.peer.tasks import Kind, Progress, Runner, TaskRequest
 
 
-def runners(objects: LocalObjects) -> Mapping[Kind, Runner]:
+def runners(local: LocalStore) -> Mapping[Kind, Runner]:
     """Every kind of maintenance that this release has."""
 
     async def scrub(request: TaskRequest, progress: Progress) -> None:
-        await maintenance.scrub(objects, progress, mode=request.mode, sample_percent=request.sample_percent)
+        await maintenance.scrub(local, progress, mode=request.mode, sample_percent=request.sample_percent)
 
     async def collect(_: TaskRequest, progress: Progress) -> None:
-        await maintenance.collect(objects, progress)
+        await maintenance.collect(local, progress)
 
     async def orphans(request: TaskRequest, progress: Progress) -> None:
-        await maintenance.orphans(objects, progress, dry_run=request.dry_run)
+        await maintenance.orphans(local, progress, dry_run=request.dry_run)
 
     async def verify(request: TaskRequest, progress: Progress) -> None:
-        await maintenance.verify(objects, progress, request.bucket, request.key, request.version_id)
+        await maintenance.verify(local, progress, request.bucket, request.key, request.version_id)
 
     return {"scrub": scrub, "collect": collect, "orphans": orphans, "verify": verify}

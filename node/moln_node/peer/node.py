@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moln_node.cluster.cluster import Cluster
-    from moln_node.cluster.local import LocalObjects
+    from moln_node.cluster.local import LocalStore
     from moln_node.peer.watch import Watch
     from moln_spec.cloudmap import CloudMap
     from moln_spec.credentials import Credentials
@@ -34,8 +34,8 @@ class Node:
 
     Attributes:
         name: the node's name in the map.
-        objects: the data on its own disk.
-        cluster: what makes it one of many; None in a cloud of one node.
+        local: the data on its own disk.
+        cluster: what makes it a node of the cloud.
         stopping: SIGTERM came: not ready any more.
     """
 
@@ -47,14 +47,14 @@ class Node:
         directory: Path,
         cloud_map: CloudMap,
         credentials: Credentials,
-        objects: LocalObjects,
+        local: LocalStore,
+        cluster: Cluster,
         watch: Watch,
         use_credentials: Callable[[Credentials], None],
-        cluster: Cluster | None = None,
     ) -> None:
         self.name = name
         self.version = version
-        self.objects = objects
+        self.local = local
         self.cluster = cluster
         self.stopping = False
         self._directory = directory
@@ -75,9 +75,7 @@ class Node:
         async with self._taking:
             if mapfile.newer(self._map, offered, self.name):
                 await asyncio.to_thread(mapfile.keep, self._directory, offered)
-                await self.objects.adopt(offered)
-                if self.cluster is not None:
-                    await self.cluster.adopt(offered)
+                await self.cluster.adopt(offered)
                 self._map = offered
                 _log.info("obeys the cloud map of epoch %d", offered.epoch)
             return self._map
@@ -102,19 +100,17 @@ class Node:
             self._store_check(),
             self._writable_check(),
             self._space_check(),
-            *self._cluster_checks(),
+            self._cluster_check(),
             Check(name="map", state="ok", message=f"epoch {self._map.epoch}"),
             Check(name="credentials", state="ok", message=f"{self._keys} access keys")
             if self._keys
             else Check(name="credentials", state="fail", message="there is no access key: push credentials"),
         )
 
-    def _cluster_checks(self) -> tuple[Check, ...]:
-        if self.cluster is None:
-            return ()
+    def _cluster_check(self) -> Check:
         if self.cluster.counts:
-            return (_ok("cluster"),)
-        return (Check(name="cluster", state="warn", message="does not count as an owner until its disk is filled"),)
+            return _ok("cluster")
+        return Check(name="cluster", state="warn", message="does not count as an owner until its disk is filled")
 
     def _store_check(self) -> Check:
         error = self._watch.store_error
@@ -129,7 +125,7 @@ class Node:
         return Check(name="writable", state="fail", message=f"the data directory: {error.strerror}")
 
     def _space_check(self) -> Check:
-        space = self.objects.store.ledger.space()
+        space = self.local.store.ledger.space()
         free = 100 * space.available / max(space.total, 1)
         if free <= self._map.limits.reserve_percent:
             message = f"{free:.1f} % free, all of it reserved: writes are refused; grow the volume or delete"
@@ -139,10 +135,10 @@ class Node:
     async def status(self) -> Status:
         """Everything about the node on one page."""
         checks = self.checks()
-        space = self.objects.store.ledger.space()
+        space = self.local.store.ledger.space()
         classes = {
             name: ClassUsage(objects=usage.objects, bytes=usage.bytes)
-            for name, usage in (await self.objects.usage_by_class()).items()
+            for name, usage in self.local.usage_by_class().items()
         }
         return Status(
             node=self.name,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The format of the index, in SQLite's user_version. A release opens its own format and refuses others."""
 
 _APPLICATION: Final = 0x6D6F6C6E  # "moln"
@@ -40,18 +40,10 @@ CREATE TABLE body (
     id INTEGER PRIMARY KEY, refs INTEGER NOT NULL, size INTEGER NOT NULL, stored INTEGER NOT NULL, hash BLOB
 );
 CREATE UNIQUE INDEX body_hash ON body (hash) WHERE hash IS NOT NULL;
-CREATE TABLE upload (
-    bucket INTEGER NOT NULL, key BLOB NOT NULL, id TEXT NOT NULL, document BLOB NOT NULL,
-    PRIMARY KEY (bucket, key, id)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX upload_age ON upload (id);
-CREATE TABLE part (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, document BLOB NOT NULL, PRIMARY KEY (upload, number)
-) WITHOUT ROWID;
 CREATE TABLE garbage (id INTEGER PRIMARY KEY, stored INTEGER NOT NULL);
 CREATE TABLE usage (
     bucket INTEGER NOT NULL, class TEXT NOT NULL, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    parts INTEGER NOT NULL, PRIMARY KEY (bucket, class)
+    PRIMARY KEY (bucket, class)
 ) WITHOUT ROWID;
 CREATE TABLE promise (
     bucket INTEGER NOT NULL, key BLOB NOT NULL, ballot BLOB NOT NULL, PRIMARY KEY (bucket, key)

@@ -13,7 +13,7 @@ import msgspec
 
 from moln_node.store import checksum
 from moln_node.store.errors import CorruptError
-from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Part, Record, Upload, Versioning
+from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Part, Record, Versioning
 from moln_spec.version import Version
 
 T = TypeVar("T")
@@ -104,32 +104,8 @@ class LayoutDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     parts: Parts = ()
 
 
-class UploadDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A multipart upload without its key and id."""
-
-    started_ms: int
-    owner: str
-    headers: dict[str, str]
-    metadata: dict[str, str]
-    tags: dict[str, str]
-    acl: str
-    storage_class: str
-    checksum_algorithm: str = ""
-    checksum_type: str = ""
-
-
-class PartDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A part of an upload, without its number."""
-
-    size: int
-    etag: str
-    modified_ms: int
-    checksum: tuple[str, str, str] | None
-    segments: tuple[Segment, ...]
-
-
 class BucketDocument(msgspec.Struct, array_like=True, frozen=True):
-    """A bucket without its name. `incarnation` is the version that made it in a cloud of many nodes, else empty.
+    """A bucket without its name. `incarnation` is the version that made it.
 
     While `closing`, the bucket is on its way out and takes no writes.
     """
@@ -139,15 +115,12 @@ class BucketDocument(msgspec.Struct, array_like=True, frozen=True):
     versioning: str
     quota_bytes: int | None
     settings: dict[str, str]
-    incarnation: bytes = b""
-    closing: bool = False
+    incarnation: bytes
+    closing: bool
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODERS: Final = {
-    kind: msgspec.msgpack.Decoder(kind)
-    for kind in (RecordDocument, LayoutDocument, UploadDocument, PartDocument, BucketDocument)
-}
+_DECODERS: Final = {kind: msgspec.msgpack.Decoder(kind) for kind in (RecordDocument, LayoutDocument, BucketDocument)}
 
 
 def encode(document: msgspec.Struct, identity: bytes) -> bytes:
@@ -192,17 +165,7 @@ def bucket_identity(name: str) -> bytes:
     return b"bucket\0" + name.encode()
 
 
-def upload_identity(bucket_id: int, key: bytes, upload_id: str) -> bytes:
-    """What an upload's checksum covers besides its document."""
-    return b"upload\0%d\0%s\0" % (bucket_id, upload_id.encode()) + key
-
-
-def part_identity(upload_id: str, number: int) -> bytes:
-    """What a part's checksum covers besides its document."""
-    return b"part\0%d\0%s" % (number, upload_id.encode())
-
-
-def attributes_model(document: RecordDocument | UploadDocument) -> Attributes:
+def attributes_model(document: RecordDocument) -> Attributes:
     """A writer's attributes as rooms above know them."""
     return Attributes(document.owner, document.headers, document.metadata, document.tags, document.acl)
 
@@ -215,11 +178,6 @@ def checksum_tuple(value: Checksum | None) -> tuple[str, str, str] | None:
 def checksum_model(stored: tuple[str, str, str] | None) -> Checksum | None:
     """A checksum as rooms above know it."""
     return None if stored is None else Checksum(*stored)
-
-
-def part_model(number: int, document: PartDocument) -> Part:
-    """A part as rooms above know it."""
-    return Part(number, document.size, document.etag, document.modified_ms, checksum_model(document.checksum))
 
 
 def parts_tuple(parts: tuple[Part, ...]) -> Parts:
@@ -253,21 +211,7 @@ def record_model(
     )
 
 
-def upload_model(bucket: str, key: str, upload_id: str, document: UploadDocument) -> Upload:
-    """An upload as rooms above know it."""
-    return Upload(
-        id=upload_id,
-        bucket=bucket,
-        key=key,
-        started_ms=document.started_ms,
-        attributes=attributes_model(document),
-        storage_class=document.storage_class,
-        checksum_algorithm=document.checksum_algorithm,
-        checksum_type=document.checksum_type,
-    )
-
-
-def bucket_document(bucket: Bucket, incarnation: bytes = b"", *, closing: bool = False) -> BucketDocument:
+def bucket_document(bucket: Bucket, incarnation: bytes, *, closing: bool) -> BucketDocument:
     """A bucket as it is stored."""
     return BucketDocument(
         bucket.owner,

@@ -26,7 +26,7 @@ _SPACE_AGE: Final = 0.1
 """Seconds for which a look at the volume holds; what settles meanwhile is taken off."""
 
 UPLOADS: Final = 1 << 40
-"""In a cloud of many nodes, what this and the number of a bucket add up to carries the rows of its uploads."""
+"""What this and the number of a bucket add up to carries the rows of its uploads; they count against its quota."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Bounds:
 class Ledger:
     """Usage by bucket and class, and reservations."""
 
-    def __init__(self, volume: Path, usage: Mapping[tuple[int, str], tuple[int, int, int]]) -> None:
+    def __init__(self, volume: Path, usage: Mapping[tuple[int, str], tuple[int, int]]) -> None:
         self._volume = volume
         self._lock = threading.Lock()
         self._usage = {place: list(sums) for place, sums in usage.items()}
@@ -74,9 +74,9 @@ class Ledger:
         self._measured: Space | None = None
         self._measured_at = 0.0
         self._settled_since = 0  # bytes that were in flight when the volume was measured, or came after
-        for (bucket_id, _), (_, size, parts) in usage.items():
-            self._held[bucket_id] += size + parts
-            self._total_held += size + parts
+        for (bucket_id, _), (_, size) in usage.items():
+            self._held[bucket_id % UPLOADS] += size
+            self._total_held += size
 
     def reserve(self, bucket_id: int, size: int, bounds: Bounds) -> Reservation:
         """Admit a write of `size` bytes.
@@ -118,25 +118,24 @@ class Ledger:
                     self._in_flight[reservation.bucket_id] -= reservation.size
                     self._total_in_flight -= reservation.size
                     self._settled_since += reservation.size
-            for place, (objects, size, parts) in usage.items():
-                sums = self._usage.setdefault(place, [0, 0, 0])
+            for place, (objects, size) in usage.items():
+                sums = self._usage.setdefault(place, [0, 0])
                 sums[0] += objects
                 sums[1] += size
-                sums[2] += parts
-                self._held[place[0]] += size + parts
-                self._total_held += size + parts
+                self._held[place[0] % UPLOADS] += size
+                self._total_held += size
 
     def bucket_usage(self, bucket_id: int) -> Usage:
         """What the bucket's objects amount to; parts of uploads under way are not objects yet."""
         with self._lock:
             mine = [sums for (bucket, _), sums in self._usage.items() if bucket == bucket_id]
-        return Usage(sum(objects for objects, _, _ in mine), sum(size for _, size, _ in mine))
+        return Usage(sum(objects for objects, _ in mine), sum(size for _, size in mine))
 
     def class_usage(self) -> dict[str, Usage]:
         """What each storage class amounts to, over all buckets."""
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         with self._lock:
-            for (bucket, name), (objects, size, _) in self._usage.items():
+            for (bucket, name), (objects, size) in self._usage.items():
                 if 0 < bucket < UPLOADS:
                     sums[name][0] += objects
                     sums[name][1] += size
@@ -146,7 +145,7 @@ class Ledger:
         """What the whole node's objects amount to."""
         with self._lock:
             held = [sums for (bucket, _), sums in self._usage.items() if 0 < bucket < UPLOADS]
-        return Usage(sum(objects for objects, _, _ in held), sum(size for _, size, _ in held))
+        return Usage(sum(objects for objects, _ in held), sum(size for _, size in held))
 
     def in_flight(self) -> int:
         """Bytes reserved by writes that are under way."""

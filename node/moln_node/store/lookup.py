@@ -8,22 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moln_node.store import documents
-from moln_node.store.documents import LayoutDocument, PartDocument, RecordDocument, UploadDocument
-from moln_node.store.errors import (
-    CorruptError,
-    IsDeleteMarkerError,
-    NoSuchKeyError,
-    NoSuchUploadError,
-    NoSuchVersionError,
-)
-from moln_spec.version import InvalidVersionError, Version
+from moln_node.store.documents import LayoutDocument, RecordDocument
+from moln_node.store.errors import CorruptError
+from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import apsw
-
-    from moln_node.store.model import Record
 
 NULL = "null"
 """The version id of a version written while versioning was off or suspended."""
@@ -75,57 +67,6 @@ def null_version(db: apsw.Connection, bucket_id: int, key: bytes) -> Found | Non
     return next((found for found in rows(db, bucket_id, key) if found[1].null), None)
 
 
-def find_version(db: apsw.Connection, bucket_id: int, key: bytes, version_id: str) -> Found | None:
-    """The version that S3 knows by this id; None also where the id is nonsense."""
-    try:
-        found = (
-            null_version(db, bucket_id, key)
-            if version_id == NULL
-            else at(db, bucket_id, key, Version.decode(version_id))
-        )
-    except InvalidVersionError:
-        return None
-    if found is None or found[1].tombstone or found[1].null != (version_id == NULL):
-        return None
-    return found
-
-
-def live(
-    db: apsw.Connection, bucket_id: int, key: bytes, version_id: str | None
-) -> tuple[Version, RecordDocument, bool]:
-    """The object that a read means, and whether it is the key's newest version.
-
-    Raises:
-        NoSuchKeyError, NoSuchVersionError, IsDeleteMarkerError: there is none; as `Objects.head` says.
-    """
-    latest = newest(db, bucket_id, key)
-    if version_id is None:
-        if latest is None:
-            raise NoSuchKeyError
-        if latest[1].delete_marker:
-            raise NoSuchKeyError(shown_id(*latest))
-        return (*latest, True)
-    found = None if latest is None else find_version(db, bucket_id, key, version_id)
-    if found is None:
-        raise NoSuchVersionError(f"the key has no version {version_id!r}")
-    if found[1].delete_marker:
-        raise IsDeleteMarkerError(shown_id(*found), found[1].modified_ms)
-    return (*found, latest is not None and latest[0] == found[0])
-
-
-def record(db: apsw.Connection, bucket: str, bucket_id: int, key: str, version_id: str | None) -> Record:
-    """`Objects.head`: the object that a read means."""
-    while True:
-        version, document, latest = live(db, bucket_id, key.encode(), version_id)
-        if not document.layout:
-            return documents.record_model(bucket, key, version, document, latest=latest)
-        found = layout(db, document.layout)
-        if found is not None:
-            return documents.record_model(bucket, key, version, document, parts=found.parts, latest=latest)
-        if at(db, bucket_id, key.encode(), version) is not None:
-            raise CorruptError(f"the index has lost layout {document.layout}")
-
-
 def decode_record(bucket_id: int, key: bytes, inverse: bytes, stored: bytes) -> Found:
     """A row of table `record`."""
     identity = documents.record_identity(bucket_id, key, inverse)
@@ -144,36 +85,6 @@ def needed_layout(db: apsw.Connection, layout_id: int) -> LayoutDocument:
     if found is None:
         raise CorruptError(f"the index has lost layout {layout_id}")
     return found
-
-
-def upload(db: apsw.Connection, bucket_id: int, key: bytes, upload_id: str) -> UploadDocument:
-    """The upload; NoSuchUploadError."""
-    row = db.execute(
-        "SELECT document FROM upload WHERE bucket = ? AND key = ? AND id = ?", (bucket_id, key, upload_id)
-    ).fetchone()
-    if row is None:
-        raise NoSuchUploadError(
-            f"there is no upload {upload_id!r} of this key: it was completed, aborted or never made"
-        )
-    return documents.decode(UploadDocument, row[0], documents.upload_identity(bucket_id, key, upload_id))
-
-
-def part(db: apsw.Connection, upload_id: str, number: int) -> PartDocument | None:
-    """One part of an upload."""
-    row = db.execute("SELECT document FROM part WHERE upload = ? AND number = ?", (upload_id, number)).fetchone()
-    return None if row is None else documents.decode(PartDocument, row[0], documents.part_identity(upload_id, number))
-
-
-def parts(db: apsw.Connection, upload_id: str, after: int, limit: int) -> list[tuple[int, PartDocument]]:
-    """Parts by number, strictly after `after`."""
-    rows = db.execute(
-        "SELECT number, document FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
-        (upload_id, after, limit),
-    )
-    return [
-        (number, documents.decode(PartDocument, stored, documents.part_identity(upload_id, number)))
-        for number, stored in rows
-    ]
 
 
 def knows_body(db: apsw.Connection, body_id: int) -> bool:

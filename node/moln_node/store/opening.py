@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moln_node.store import database, lookup
+from moln_node.store import database, documents, lookup
 from moln_node.store.bodies import BodyDirectory, remove_files, sync_directory
 from moln_node.store.clock import Clock
+from moln_node.store.documents import BucketDocument
 from moln_node.store.errors import DataInUseError
 from moln_node.store.ledger import Ledger
 from moln_node.store.state import Progress, State
-from moln_node.store.steps.buckets import load
+from moln_node.store.transaction import BucketRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,19 +81,26 @@ def _load(connections: list[apsw.Connection], data: Path, node_number: int) -> O
     progress = Progress(None, 0) if row is None else Progress.from_bytes(row[0])
     bodies = BodyDirectory(data, opening)
     remove_files(_unfinished(writer, bodies, progress.mark))
-    usage = {
-        (bucket, name): (objects, size, parts)
-        for bucket, name, objects, size, parts in writer.execute("SELECT * FROM usage")
-    }
+    usage = {(bucket, name): (objects, size) for bucket, name, objects, size in writer.execute("SELECT * FROM usage")}
     return OpenIndex(
         writer,
         tuple(readers),
         bodies,
         Clock(node_number, progress.newest),
         Ledger(data, usage),
-        State(load(writer), progress),
+        State(_buckets(writer), progress),
         tuple(body_id for (body_id,) in writer.execute("SELECT id FROM garbage")),
     )
+
+
+def _buckets(connection: apsw.Connection) -> dict[str, BucketRow]:
+    """The buckets of an index, by name."""
+    found = {}
+    for number, name, stored in connection.execute("SELECT id, name, document FROM bucket ORDER BY name"):
+        document = documents.decode(BucketDocument, stored, documents.bucket_identity(name))
+        bucket = documents.bucket_model(name, document)
+        found[name] = BucketRow(number, bucket, document.incarnation, document.closing)
+    return found
 
 
 def _unfinished(connection: apsw.Connection, bodies: BodyDirectory, mark: int) -> Iterator[Path]:

@@ -1,31 +1,29 @@
-"""Opening an object, and reading its bytes in checked blocks.
+"""Holding the bytes of a record that was found, and reading them in checked blocks.
 
-An object's record and bytes belong together: opening finds the record, then holds what it needs (a body that is not
-large itself, or pins on the files), then makes sure that the record was still there, so nothing can have been collected
-in between.
+A record and its bytes belong together: holding takes what it needs (a body that is not large itself, or pins on the
+files), then makes sure that the record was still there, so nothing can have been collected in between.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from moln_node.store import documents, inline, lookup
-from moln_node.store.documents import Place
+from moln_node.store import inline, lookup
+from moln_node.store.documents import LayoutDocument, Place
 from moln_node.store.errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from concurrent.futures import Executor, Future
-    from types import TracebackType
 
     import apsw
 
     from moln_node.store.bodies import BodyDirectory
     from moln_node.store.bodyfile import BodyFile
-    from moln_node.store.documents import Segment
-    from moln_node.store.model import Record
+    from moln_node.store.documents import RecordDocument, Segment
     from moln_node.store.state import Pins
+    from moln_spec.version import Version
 
 STRIDE: Final = 1024 * 1024
 """Bytes that a thread reads at a time: a whole number of blocks."""
@@ -35,51 +33,52 @@ _TRIES: Final = 100  # the object was replaced between two reads of the index, s
 
 
 class Held:
-    """An object found, its bytes held. `release` must be called once."""
+    """The bytes of a version, held until they are released."""
 
-    __slots__ = ("data", "pinned", "record", "segments")
+    __slots__ = ("data", "parts", "pinned", "segments", "size", "version")
 
-    def __init__(self, record: Record, data: bytes | None, segments: tuple[Segment, ...], pinned: list[int]) -> None:
-        self.record = record
+    def __init__(
+        self, version: Version, size: int, layout: LayoutDocument, data: bytes | None, pinned: tuple[int, ...]
+    ) -> None:
+        self.version = version
+        self.size = size
+        self.parts = layout.parts
+        self.segments = layout.segments
         self.data = data
-        self.segments = segments
         self.pinned = pinned
 
 
 def hold(
-    db: apsw.Connection,
-    bodies: BodyDirectory,
-    pins: Pins,
-    bucket: str,
-    bucket_id: int,
-    key: str,
-    version_id: str | None,
-) -> Held:
-    """Find an object and hold its bytes. Blocking; called on the reading lanes.
+    db: apsw.Connection, bodies: BodyDirectory, pins: Pins, bucket_id: int, key: bytes, found: lookup.Found
+) -> Held | None:
+    """Hold the bytes of a row that was just found; None if another took its place. Blocking; on the reading lanes.
 
-    Raises:
-        NoSuchKeyError, NoSuchVersionError, IsDeleteMarkerError, CorruptError: as `Objects.open` says.
+    CorruptError if they are bad or missing.
     """
-    raw = key.encode()
     for _ in range(_TRIES):
-        version, document, latest = lookup.live(db, bucket_id, raw, version_id)
-        layout = lookup.layout(db, document.layout) if document.layout else documents.LayoutDocument(document.segments)
-        if layout is not None:
-            record = documents.record_model(bucket, key, version, document, parts=layout.parts, latest=latest)
-            if len(layout.segments) == 1 and layout.segments[0].size <= _AT_ONCE:
-                data = _whole(db, bodies, layout.segments[0])
-                if data is not None:
-                    return Held(record, data, (), [])
-            else:
-                pinned = [segment.id for segment in layout.segments]
-                pins.add(pinned)
-                if lookup.at(db, bucket_id, raw, version) is not None:
-                    return Held(record, None, layout.segments, pinned)
-                pins.remove(pinned)
-                continue
-        if lookup.at(db, bucket_id, raw, version) is not None:
-            break
+        version, document = found
+        layout = lookup.layout(db, document.layout) if document.layout else LayoutDocument(document.segments)
+        small = layout is not None and len(layout.segments) == 1 and document.size <= _AT_ONCE
+        pinned: tuple[int, ...] = ()
+        if layout is not None and small:
+            data = _whole(db, bodies, layout.segments[0])
+            if data is not None:
+                return Held(version, document.size, layout, data, ())
+        elif layout is not None:
+            pinned = tuple([segment.id for segment in layout.segments])
+            pins.add(pinned)
+        again = lookup.at(db, bucket_id, key, version)
+        if layout is not None and not small and again is not None and _same_bytes(again[1], document):
+            return Held(version, document.size, layout, None, pinned)
+        pins.remove(pinned)
+        if again is None:
+            return None
+        found = again
     raise CorruptError("the index has lost bytes that a record refers to: they are not served")
+
+
+def _same_bytes(one: RecordDocument, other: RecordDocument) -> bool:
+    return (one.segments, one.layout) == (other.segments, other.layout)
 
 
 def _whole(db: apsw.Connection, bodies: BodyDirectory, segment: Segment) -> bytes | None:
@@ -97,72 +96,28 @@ def _whole(db: apsw.Connection, bodies: BodyDirectory, segment: Segment) -> byte
         file.close()
 
 
-class OpenObject:
-    """An object opened for reading: an async context manager, and the `Reading` that it gives."""
-
-    def __init__(
-        self, bodies: BodyDirectory, threads: Executor, pins: Pins, find: Callable[[], asyncio.Future[Held]]
-    ) -> None:
-        self._bodies = bodies
-        self._threads = threads
-        self._pins = pins
-        self._find = find
-        self._held: Held | None = None
-
-    async def __aenter__(self) -> Self:
-        finding = self._find()
-        try:
-            self._held = await asyncio.shield(finding)
-        except asyncio.CancelledError:
-            finding.add_done_callback(self._release_late)
-            raise
-        return self
-
-    def _release_late(self, finding: asyncio.Future[Held]) -> None:
-        """Whoever opened was cancelled: what was found for them is let go."""
-        if not finding.cancelled() and finding.exception() is None:
-            self._pins.remove(finding.result().pinned)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._held is not None:
-            self._pins.remove(self._held.pinned)
-            self._held = None
-
-    @property
-    def record(self) -> Record:
-        """What was opened."""
-        return self._opened().record
-
-    def _opened(self) -> Held:
-        if self._held is None:
-            raise RuntimeError("the object is not open: use `async with`")
-        return self._held
-
-    async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to, not including, `end`, in checked blocks; CorruptError if one is bad."""
-        held = self._opened()
-        end = min(end, held.record.size)
-        if held.data is not None:
-            if start < end:
-                yield held.data if (start, end) == (0, len(held.data)) else held.data[start:end]
-            return
-        reader = _FileReader(self._bodies)
-        pending: Future[list[bytes]] | None = None
-        try:
-            for stride in _split(held.segments, start, end):
-                blocks = [] if pending is None else await asyncio.wrap_future(pending)
-                pending = self._threads.submit(reader.read, *stride)  # reads on while these blocks are sent
-                for block in blocks:
-                    yield block
-            for block in [] if pending is None else await asyncio.wrap_future(pending):
+async def read(held: Held, bodies: BodyDirectory, threads: Executor, start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes from `start` up to, not including, `end`, in checked blocks; CorruptError if one is bad."""
+    end = min(end, held.size)
+    if held.data is not None:
+        if start < end:
+            yield held.data if (start, end) == (0, len(held.data)) else held.data[start:end]
+        return
+    reader = _FileReader(bodies)
+    pending: Future[list[bytes]] | None = None
+    try:
+        for stride in _split(held.segments, start, end):
+            blocks = [] if pending is None else await asyncio.wrap_future(pending)
+            pending = threads.submit(reader.read, *stride)  # reads on while these blocks are sent
+            for block in blocks:
                 yield block
-        finally:
-            if pending is None or pending.done():
-                reader.close()
-            else:
-                pending.add_done_callback(lambda _: reader.close())
+        for block in [] if pending is None else await asyncio.wrap_future(pending):
+            yield block
+    finally:
+        if pending is None or pending.done():
+            reader.close()
+        else:
+            pending.add_done_callback(lambda _: reader.close())
 
 
 class _FileReader:

@@ -9,7 +9,6 @@ sort as versions do; `NEVER` is before all of them. The queries are blocking and
 from __future__ import annotations
 
 from enum import IntEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,12 +20,11 @@ from moln_node.store.ledger import UPLOADS
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     import apsw
 
 NEVER: Final = b""
 NULL_SLOT: Final = b""
+_MOST_ROWS: Final = 10_000
 
 
 class Space(IntEnum):
@@ -102,29 +100,34 @@ def number(space: int, bucket_id: int) -> int:
 
 def state(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int) -> KeyState:
     """What this node knows of a register: the rows down to the `depth`-th live one, or only those of `slot`."""
-    newest = next(lookup.rows(db, bucket_id, key), None)
+    return look(db, bucket_id, key, slot, depth)[0]
+
+
+def look(
+    db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int
+) -> tuple[KeyState, lookup.Found | None]:
+    """As `state`, with the first live row of it as it is kept here."""
     promised = promise(db, bucket_id, key)
-    if newest is None:
-        return KeyState(promised, NEVER)
-    top = wire_row(*newest)
-    ballot = max(promised, top.ballot)
+    found = lookup.rows(db, bucket_id, key)
+    top = current = next(found, None)
+    if top is None:
+        return KeyState(promised, NEVER), None
+    accepted = top[1].ballot or top[0].to_bytes()
+    ballot = max(promised, accepted)
     if slot is not None:
-        found = _in_slot(db, bucket_id, key, slot)
-        rows = () if found is None else (wire_row(*found),)
-        return KeyState(ballot, top.ballot, rows)
-    cut = list(islice(_down_to(lookup.rows(db, bucket_id, key), depth), 10_000))
-    return KeyState(ballot, top.ballot, tuple(row for row, _ in cut), cut[-1][1] if cut else True)
-
-
-def _down_to(found: Iterator[lookup.Found], depth: int) -> Iterable[tuple[Row, bool]]:
-    """Rows down to the `depth`-th live one, each with whether it is the last there is."""
-    current = next(found, None)
+        kept = _in_slot(db, bucket_id, key, slot)
+        rows = () if kept is None else (wire_row(*kept),)
+        return KeyState(ballot, accepted, rows), kept if rows and rows[0].live else None
+    cut: list[Row] = []
+    first: lookup.Found | None = None
     live = 0
-    while current is not None and live < depth:
-        row = wire_row(*current)
-        live += row.live
+    while current is not None and live < depth and len(cut) < _MOST_ROWS:
+        cut.append(wire_row(*current))
+        if cut[-1].live:
+            live += 1
+            first = first or current
         current = next(found, None)
-        yield row, current is None
+    return KeyState(ballot, accepted, tuple(cut), current is None), first
 
 
 def _in_slot(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes) -> lookup.Found | None:

@@ -17,7 +17,7 @@ from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.collector import Collector
 from moln_node.store.lane import Lane
-from moln_node.store.reading import Held, OpenObject, hold
+from moln_node.store.reading import Held, hold, read
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
 from moln_node.store.steps.bodies import find_and_pin
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     import apsw
 
     from moln_node.store.ledger import Ledger, Reservation
+    from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
     from moln_node.store.state import State
-    from moln_node.store.steps.objects import Target
     from moln_node.store.transaction import BucketRow, Effects, Transaction
 
 T = TypeVar("T")
@@ -126,16 +126,17 @@ class Store:
         """Answer a query of the index."""
         return self._reading.submit(query)
 
-    def open_object(self, target: Target, version_id: str | None) -> OpenObject:
-        """Open an object for reading."""
-        pins = self._state.pins
+    def hold(self, db: apsw.Connection, bucket_id: int, key: bytes, found: Found) -> Held | None:
+        """Within a look: hold the bytes of a row that it found, until `release`; see `reading.hold`."""
+        return hold(db, self.bodies, self._state.pins, bucket_id, key, found)
 
-        def find() -> asyncio.Future[Held]:
-            return self._reading.submit(
-                lambda db: hold(db, self.bodies, pins, target.bucket, target.bucket_id, target.key, version_id)
-            )
+    def release(self, held: Held) -> None:
+        """Let the bytes go."""
+        self._state.pins.remove(held.pinned)
 
-        return OpenObject(self.bodies, self._threads, pins, find)
+    def read(self, held: Held, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`, in checked blocks; CorruptError if one is bad."""
+        return read(held, self.bodies, self._threads, start, end)
 
     async def take(
         self,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from moln_node.store import documents, lookup
 from moln_node.store.documents import LayoutDocument, Place, RecordDocument, Segment
-from moln_node.store.errors import NoSuchBucketError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,8 +33,8 @@ class BucketRow:
 
     id: int
     bucket: Bucket
-    incarnation: bytes = b""
-    closing: bool = False
+    incarnation: bytes
+    closing: bool
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ class Effects:
     """What a transaction changes in memory once it is committed."""
 
     usage: dict[tuple[int, str], list[int]] = field(default_factory=dict)
-    """Objects, bytes and bytes of parts to add, by bucket number and class."""
+    """Objects and bytes to add, by bucket number and class."""
     reservations: list[Reservation] = field(default_factory=list)
     garbage: list[int] = field(default_factory=list)
     """Bodies whose last reference was dropped."""
@@ -61,13 +60,6 @@ class Transaction:
         self.clock = clock
         self.buckets = buckets
         self.effects = Effects()
-
-    def bucket(self, name: str, number: int | None = None) -> BucketRow:
-        """The bucket; NoSuchBucketError also if it is another one of that name than `number`."""
-        row = self.buckets.get(name)
-        if row is None or number not in (None, row.id):
-            raise NoSuchBucketError(f"there is no bucket {name!r}")
-        return row
 
     def change_bucket(self, row: BucketRow) -> None:
         """Make `row` the bucket that later steps see."""
@@ -170,9 +162,8 @@ class Transaction:
         self.db.execute("INSERT INTO garbage VALUES (?, ?)", (body_id, stored))
         self.effects.garbage.append(body_id)
 
-    def count(self, bucket_id: int, storage_class: str, *, objects: int = 0, size: int = 0, parts: int = 0) -> None:
+    def count(self, bucket_id: int, storage_class: str, *, objects: int = 0, size: int = 0) -> None:
         """Add to what a bucket and a class hold."""
-        sums = self.effects.usage.setdefault((bucket_id, storage_class), [0, 0, 0])
+        sums = self.effects.usage.setdefault((bucket_id, storage_class), [0, 0])
         sums[0] += objects
         sums[1] += size
-        sums[2] += parts

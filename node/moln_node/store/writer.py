@@ -99,8 +99,8 @@ class GroupCommit:
         for (bucket_id, name), sums in transaction.effects.usage.items():
             if any(sums):
                 self._db.execute(
-                    "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET"
-                    " objects = objects + ?3, bytes = bytes + ?4, parts = parts + ?5",
+                    "INSERT INTO usage VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET"
+                    " objects = objects + ?3, bytes = bytes + ?4",
                     (bucket_id, name, *sums),
                 )
         progress = Progress(self._clock.newest, self._mark())

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.node.store.harness import running
 
 from moln_node.cluster import expiry, lifecycle
 from moln_node.cluster.lifecycle import DAY_MS, Expiry, Filter, Lifecycle, Rule
-from moln_node.cluster.local import LocalObjects
 from moln_node.store.model import Attributes, Bucket, Kind, Record, Sealed, Upload, Versioning
-from moln_spec.cloudmap import CloudMap, MapNode
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.node.store.harness import Node
 
 NOON_MS = 20_000 * DAY_MS + DAY_MS // 2
 ETAG = "0" * 32
@@ -103,16 +104,14 @@ def test_only_the_prefixes_of_rules_are_walked() -> None:
 
 
 @pytest.fixture
-async def objects(tmp_path: Path) -> AsyncIterator[LocalObjects]:
+async def objects(tmp_path: Path) -> AsyncIterator[Node]:
     """A real store with an empty bucket `b`."""
-    nodes = (MapNode(name="n", number=0, address="127.0.0.1:0", pool="p"),)
-    opened = await LocalObjects.start(tmp_path, CloudMap(cloud="c", uid="c", epoch=1, nodes=nodes), "n")
-    await opened.create_bucket(Bucket("b", "owner", 0))
-    yield opened
-    await opened.close()
+    async with running(tmp_path) as opened:
+        await opened.create_bucket(Bucket("b", "owner", 0))
+        yield opened
 
 
-async def put(objects: LocalObjects, key: str, content: bytes = b"x") -> Record:
+async def put(objects: Node, key: str, content: bytes = b"x") -> Record:
     """Write an object."""
 
     async def body() -> AsyncIterator[bytes]:
@@ -121,22 +120,23 @@ async def put(objects: LocalObjects, key: str, content: bytes = b"x") -> Record:
     async def seal() -> Sealed:
         return Sealed(content.hex().ljust(32, "0"))
 
-    return await objects.put("b", key, Attributes("owner"), body(), size=len(content), seal=seal)
+    written: Record = await objects.put("b", key, Attributes("owner"), body(), size=len(content), seal=seal)
+    return written
 
 
-async def configure(objects: LocalObjects, *rules: Rule) -> None:
+async def configure(objects: Node, *rules: Rule) -> None:
     """Give bucket `b` these rules."""
     document = Lifecycle(rules=rules).model_dump_json(exclude_none=True)
     assert lifecycle.read(document).rules == rules
     await objects.set_bucket("b", settings={lifecycle.SETTING: document})
 
 
-async def keys(objects: LocalObjects) -> list[str]:
+async def keys(objects: Node) -> list[str]:
     """What a client would list."""
     return [entry.key for entry in (await objects.list_objects("b")).records]
 
 
-async def test_a_sweep_removes_what_is_due(objects: LocalObjects) -> None:
+async def test_a_sweep_removes_what_is_due(objects: Node) -> None:
     """By prefix and age; nothing before its time, and nothing of a bucket without rules."""
     for key in ("a/1", "a/2", "b/1"):
         await put(objects, key)
@@ -149,7 +149,7 @@ async def test_a_sweep_removes_what_is_due(objects: LocalObjects) -> None:
     assert await keys(objects) == ["b/1"]
 
 
-async def test_a_sweep_of_versions(objects: LocalObjects) -> None:
+async def test_a_sweep_of_versions(objects: Node) -> None:
     """Current versions get a marker, noncurrent ones go for good, and a left-over marker goes at last."""
     await objects.set_bucket("b", versioning=Versioning.ENABLED)
     for content in (b"1", b"2", b"3"):
@@ -170,7 +170,7 @@ async def test_a_sweep_of_versions(objects: LocalObjects) -> None:
     assert (await objects.list_versions("b")).records == ()
 
 
-async def test_a_sweep_aborts_abandoned_uploads(objects: LocalObjects) -> None:
+async def test_a_sweep_aborts_abandoned_uploads(objects: Node) -> None:
     """Uploads under the rule's prefix that began long enough ago."""
     upload = await objects.create_upload("b", "a/k", Attributes("owner"))
     await objects.create_upload("b", "b/k", Attributes("owner"))
@@ -180,7 +180,7 @@ async def test_a_sweep_aborts_abandoned_uploads(objects: LocalObjects) -> None:
     assert [left.key for left in (await objects.uploads("b")).uploads] == ["b/k"]
 
 
-async def test_what_is_written_meanwhile_is_left_alone(objects: LocalObjects, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_written_meanwhile_is_left_alone(objects: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that a client writes between the judgement and the delete keeps its new object."""
     old = await put(objects, "k", b"old")
     await configure(objects, rule(expire_days=1))
@@ -188,7 +188,7 @@ async def test_what_is_written_meanwhile_is_left_alone(objects: LocalObjects, mo
 
     async def overtaken(*args: object, **kwargs: object) -> object:
         await put(objects, "k", b"new")
-        return await delete(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
+        return await delete(*args, **kwargs)
 
     monkeypatch.setattr(objects, "delete", overtaken)
     swept = await expiry.sweep(objects, old.modified_ms + 9 * DAY_MS)

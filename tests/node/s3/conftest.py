@@ -22,7 +22,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from tests.cluster.in_process import many
 
-from moln_node.cluster.local import LocalObjects
 from moln_node.s3.app import make_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings
@@ -141,14 +140,8 @@ class serving:  # noqa: N801 used as a context manager, named as one
 @asynccontextmanager
 async def _objects(data: Path) -> AsyncIterator[Objects]:
     """One node's objects; with MOLN_TEST_NODES the objects of so many, each call through the next of them."""
-    count = int(os.environ.get("MOLN_TEST_NODES", "1"))
-    if count > 1:
-        async with many(data, count, CLOUD_MAP) as objects:
-            yield objects
-        return
-    local = await LocalObjects.start(data, CLOUD_MAP, "node-0")
-    yield local
-    await local.close()
+    async with many(data, int(os.environ.get("MOLN_TEST_NODES", "1")), CLOUD_MAP) as objects:
+        yield objects
 
 
 @pytest.fixture

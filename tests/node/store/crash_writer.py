@@ -15,9 +15,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.node.store.harness import BUCKET, CLASSES, OWNER, cloud_map, etag, put, put_part
+from tests.node.store.harness import BUCKET, CLASSES, OWNER, Node, cloud_map, etag, put, put_part
 
-from moln_node.cluster.local import LocalObjects
 from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Sealed
 
@@ -37,7 +36,7 @@ def tell(line: str) -> None:
     os.write(sys.stdout.fileno(), line.encode() + b"\n")
 
 
-async def write_once(objects: LocalObjects, key: str, chance: random.Random) -> None:
+async def write_once(objects: Node, key: str, chance: random.Random) -> None:
     """One write of any kind, told before and after."""
     kind = chance.choices(("put", "delete", "multipart"), (8, 2, 1))[0]
     if kind == "delete":
@@ -54,7 +53,7 @@ async def write_once(objects: LocalObjects, key: str, chance: random.Random) -> 
     tell(f"A {key}")
 
 
-async def put_multipart(objects: LocalObjects, key: str, data: bytes, storage_class: str) -> None:
+async def put_multipart(objects: Node, key: str, data: bytes, storage_class: str) -> None:
     """The data in two parts."""
     upload = await objects.create_upload(BUCKET, key, OWNER, storage_class=storage_class)
     half = len(data) // 2
@@ -67,7 +66,7 @@ async def put_multipart(objects: LocalObjects, key: str, data: bytes, storage_cl
 
 async def main(directory: Path, seed: int) -> None:
     """Write with all workers, for ever."""
-    objects = await LocalObjects.start(directory, cloud_map(), "n")
+    objects = await Node.start(directory, cloud_map())
     with suppress(BucketExistsError):
         await objects.create_bucket(Bucket(BUCKET, "owner", 1))
     tell("READY")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from moln_node.cluster.local import LocalObjects
+from moln_node.cluster.cluster import Cluster
+from moln_node.cluster.local import LocalStore
 from moln_node.store.model import Attributes, Bucket, Sealed, Versioning
 from moln_spec.classes import AssignmentRule, Compression, StorageClass
 from moln_spec.cloudmap import CloudMap, Limits, MapNode
@@ -44,20 +45,41 @@ def cloud_map(*, limits: Limits | None = None, rules: tuple[AssignmentRule, ...]
     )
 
 
+class Node:
+    """A cloud of one node without its ports: `Objects`, and what is behind them."""
+
+    def __init__(self, local: LocalStore, cluster: Cluster) -> None:
+        self.local = local
+        self.store = local.store
+        self.cluster = cluster
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cluster.objects, name)
+
+    @classmethod
+    async def start(cls, data: Path, like: CloudMap) -> Self:
+        """Open a data directory."""
+        local = await LocalStore.start(data, like, "n")
+        return cls(local, await Cluster.start(local, like, "n", lambda: "a secret"))
+
+    async def close(self) -> None:
+        """Finish, and close the directory."""
+        await self.cluster.close()
+        await self.local.close()
+
+
 @asynccontextmanager
-async def running(data: Path, **settings: object) -> AsyncIterator[LocalObjects]:
-    """A node's objects, open for the time of the context."""
-    objects = await LocalObjects.start(data, cloud_map(**settings), "n")  # type: ignore[arg-type]
+async def running(data: Path, **settings: object) -> AsyncIterator[Node]:
+    """A node, open for the time of the context."""
+    node = await Node.start(data, cloud_map(**settings))  # type: ignore[arg-type]
     try:
-        yield objects
+        yield node
     finally:
-        await objects.close()
+        await node.close()
 
 
 @asynccontextmanager
-async def with_bucket(
-    data: Path, versioning: Versioning = Versioning.OFF, **settings: object
-) -> AsyncIterator[LocalObjects]:
+async def with_bucket(data: Path, versioning: Versioning = Versioning.OFF, **settings: object) -> AsyncIterator[Node]:
     """As `running`, with the bucket `BUCKET` made."""
     async with running(data, **settings) as objects:
         await objects.create_bucket(Bucket(BUCKET, "owner", 1, versioning))
@@ -85,7 +107,7 @@ def etag(data: bytes) -> str:
 
 
 async def put(
-    objects: LocalObjects,
+    objects: Node,
     key: str,
     data: bytes,
     *,
@@ -95,7 +117,7 @@ async def put(
     precondition: Precondition | None = None,
 ) -> Record:
     """Put an object."""
-    return await objects.put(
+    record: Record = await objects.put(
         bucket,
         key,
         attributes,
@@ -105,10 +127,11 @@ async def put(
         storage_class=storage_class,
         precondition=precondition,
     )
+    return record
 
 
 async def get(
-    objects: LocalObjects,
+    objects: Node,
     key: str,
     start: int = 0,
     end: int | None = None,
@@ -122,9 +145,12 @@ async def get(
         return b"".join([block async for block in reading.read(start, end)])
 
 
-async def put_part(objects: LocalObjects, key: str, upload_id: str, number: int, data: bytes) -> Part:
+async def put_part(objects: Node, key: str, upload_id: str, number: int, data: bytes) -> Part:
     """Put a part."""
-    return await objects.put_part(BUCKET, key, upload_id, number, stream(data), size=len(data), seal=sealing(data))
+    part: Part = await objects.put_part(
+        BUCKET, key, upload_id, number, stream(data), size=len(data), seal=sealing(data)
+    )
+    return part
 
 
 def files(data: Path) -> list[Path]:

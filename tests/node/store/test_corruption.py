@@ -7,7 +7,21 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.node.store.harness import BUCKET, LARGE, OWNER, SMALL, Notes, files, get, put, put_part, running, with_bucket
+from tests.node.store.harness import (
+    BUCKET,
+    LARGE,
+    OWNER,
+    SMALL,
+    Node,
+    Notes,
+    cloud_map,
+    files,
+    get,
+    put,
+    put_part,
+    running,
+    with_bucket,
+)
 
 from moln_node.cluster import maintenance
 from moln_node.store.errors import CorruptError, NoSuchBucketError, StoreError, UnsupportedFormatError
@@ -16,12 +30,10 @@ from moln_node.store.model import Sealed, Versioning
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moln_node.cluster.local import LocalObjects
-
 Everything = tuple[tuple[object, ...], dict[str, bytes]]
 
 
-async def fill(objects: LocalObjects) -> None:
+async def fill(objects: Node) -> None:
     """Objects of every kind: inline, in files, compressed, chunked, in parts, many, with versions."""
     noise = random.Random(5).randbytes(LARGE)
     for storage_class in ("STANDARD", "ZSTD", "DEDUP"):
@@ -37,7 +49,7 @@ async def fill(objects: LocalObjects) -> None:
         await put(objects, f"many/{number % 50}", noise[number : 300 + number])
 
 
-async def everything(objects: LocalObjects) -> Everything:
+async def everything(objects: Node) -> Everything:
     """All that a client can see."""
     listed = (await objects.list_versions(BUCKET)).records
     heads = {record.key: await get(objects, record.key) for record in (await objects.list_objects(BUCKET)).records}
@@ -68,7 +80,7 @@ async def seen_after_flip(data: Path, whole: Everything) -> bool:
                     except CorruptError:
                         continue
             notes = Notes()
-            await maintenance.scrub(objects, notes)
+            await maintenance.scrub(objects.local, notes)
             return noticed or notes.counts["bad"] > 0
     except (CorruptError, UnsupportedFormatError):
         return True
@@ -166,12 +178,15 @@ async def test_documents_are_checked_below_the_pages(tmp_path: Path) -> None:
         for call in (objects.head(BUCKET, "other"), objects.list_objects(BUCKET), objects.list_versions(BUCKET)):
             with pytest.raises(CorruptError):
                 await call
-        await spoil("UPDATE bucket SET document = CAST(x'00' || substr(document, 2) AS BLOB)")
+        await spoil("UPDATE record SET document = CAST(x'00' || substr(document, 2) AS BLOB) WHERE bucket = 0")
         with pytest.raises(CorruptError):
             await objects.buckets()
+        await spoil("UPDATE bucket SET document = CAST(x'00' || substr(document, 2) AS BLOB)")
         notes = Notes()
-        await maintenance.scrub(objects, notes, mode="light")
-        assert notes.counts["bad"] >= 1
+        await maintenance.scrub(objects.local, notes, mode="light")
+        assert notes.counts["bad"] >= 2
+    with pytest.raises(CorruptError):
+        await Node.start(tmp_path, cloud_map())
 
 
 async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> None:
@@ -182,23 +197,23 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
     flip(first, length // 2, 3)
     async with running(data) as objects:
         light, deep, sampled = Notes(), Notes(), Notes()
-        await maintenance.scrub(objects, light, mode="light")
-        await maintenance.scrub(objects, deep, mode="deep")
-        await maintenance.scrub(objects, sampled, mode="sampled", sample_percent=100)
+        await maintenance.scrub(objects.local, light, mode="light")
+        await maintenance.scrub(objects.local, deep, mode="deep")
+        await maintenance.scrub(objects.local, sampled, mode="sampled", sample_percent=100)
         assert light.counts["bad"] == 0
         assert (deep.counts["bad"], sampled.counts["bad"]) == (1, 1)
         assert any("bucket/large/STANDARD is damaged" in finding for finding in deep.findings)
         assert deep.counts["bytes"] > light.counts["bytes"] == 0
         verify = Notes()
-        await maintenance.verify(objects, verify, BUCKET, "large/STANDARD")
+        await maintenance.verify(objects.local, verify, BUCKET, "large/STANDARD")
         assert verify.counts["bad"] == 1
-        await maintenance.verify(objects, verify, BUCKET, "large/ZSTD")
+        await maintenance.verify(objects.local, verify, BUCKET, "large/ZSTD")
         assert verify.counts == {"bytes": LARGE, "bad": 0}
         first.unlink()
-        await maintenance.scrub(objects, light, mode="light")
+        await maintenance.scrub(objects.local, light, mode="light")
         assert light.counts["bad"] == 1
         with pytest.raises(StoreError):
-            await maintenance.verify(objects, verify, BUCKET, "no such key")
+            await maintenance.verify(objects.local, verify, BUCKET, "no such key")
 
 
 async def test_an_index_of_another_format_is_refused_untouched(tmp_path: Path) -> None:
@@ -225,11 +240,11 @@ async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None
         orphan = kept.with_name("00000fffff000001")
         shutil.copy(kept, orphan)
         notes = Notes()
-        await maintenance.orphans(objects, notes)
+        await maintenance.orphans(objects.local, notes)
         assert notes.counts == {"files": 2, "orphans": 1, "bytes": orphan.stat().st_size, "deleted": 0}
         assert str(orphan) in notes.findings[0] or orphan.name in notes.findings[0]
         assert orphan.exists()
-        await maintenance.orphans(objects, notes, dry_run=False)
+        await maintenance.orphans(objects.local, notes, dry_run=False)
         assert files(tmp_path) == [kept]
 
 

@@ -126,14 +126,14 @@ async def check(directory: Path, allowed: dict[str, set[str]]) -> dict[str, str]
         for key, possible in allowed.items():
             assert key in states or ABSENT in possible, f"{key} is gone, {possible} acknowledged (seed {SEED})"
         notes = Notes()
-        await maintenance.scrub(objects, notes)
+        await maintenance.scrub(objects.local, notes)
         assert notes.findings == [], f"MOLN_CRASH_SEED={SEED}"
         usage = await objects.bucket_usage(BUCKET)
         assert (usage.objects, usage.bytes) == (len(records), size)
         for upload in (await objects.uploads(BUCKET)).uploads:
             await objects.abort_upload(BUCKET, upload.key, upload.id)
         orphans = Notes()
-        await maintenance.orphans(objects, orphans)
+        await maintenance.orphans(objects.local, orphans)
         assert orphans.findings == [], f"opening removes what a crash left (seed {SEED})"
         await objects.store.collect()
         bodies = await objects.store.look(lambda db: db.execute("SELECT id FROM body").fetchall())

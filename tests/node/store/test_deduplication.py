@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from moln_node.cluster.local import LocalObjects
+    from tests.node.store.harness import Node
+
     from moln_node.store.transaction import Transaction
 
 MIB = 1024 * 1024
@@ -28,7 +29,7 @@ def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-async def put_shared(objects: LocalObjects, key: str, data: bytes) -> None:
+async def put_shared(objects: Node, key: str, data: bytes) -> None:
     """Put into the class that deduplicates."""
     await put(objects, key, data, storage_class="DEDUP")
 
@@ -176,8 +177,8 @@ async def test_a_damaged_chunk_is_not_shared(tmp_path: Path) -> None:
 
 
 async def test_parts_share_chunks_too(tmp_path: Path) -> None:
-    """The same part in two uploads is kept once; aborting one leaves the other whole."""
-    data = noise(5 * MIB)
+    """The same part of many chunks in two uploads is kept once; aborting one leaves the other whole."""
+    data = noise(12 * MIB)
     async with with_bucket(tmp_path) as objects:
         first = await objects.create_upload(BUCKET, "a", OWNER, storage_class="DEDUP")
         second = await objects.create_upload(BUCKET, "b", OWNER, storage_class="DEDUP")

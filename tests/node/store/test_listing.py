@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.node.store.harness import BUCKET, OWNER, cloud_map, put, with_bucket
+from tests.node.store.harness import BUCKET, OWNER, Node, cloud_map, put, with_bucket
 
-from moln_node.cluster.local import LocalObjects
 from moln_node.store.model import Bucket, Kind, Versioning
 
 ALPHABET = "ab/-\n\0é💾"
@@ -37,7 +36,7 @@ def expected(keys: set[str], prefix: str, delimiter: str, after: str) -> list[tu
     return sorted(entries.items(), key=lambda entry: (entry[0].encode(), entry[1]))
 
 
-async def pages(objects: LocalObjects, prefix: str, delimiter: str, after: str, limit: int) -> list[tuple[str, bool]]:
+async def pages(objects: Node, prefix: str, delimiter: str, after: str, limit: int) -> list[tuple[str, bool]]:
     """All pages put together; each within its limit, none empty but the last."""
     found: list[tuple[str, bool]] = []
     position: str | None = after
@@ -117,7 +116,7 @@ def test_pages_of_versions_are_the_history(data: st.DataObject, writes: list[tup
                     assert len(page.records) + len(page.prefixes) <= limit
                     got += [(r.key, r.version_id, r.kind, r.latest) for r in page.records]
                     got_groups += page.prefixes
-                    key_marker, version_marker = page.next_key, page.next_version  # type: ignore[assignment]
+                    key_marker, version_marker = page.next_key, page.next_version
                 assert (got, got_groups) == (wanted, groups)
 
     asyncio.run(check())
@@ -173,7 +172,7 @@ def test_pages_of_uploads(keys: list[str], prefix: str, delimiter: str, limit: i
 
     async def check() -> None:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-            objects = await LocalObjects.start(Path(directory), cloud_map(), "n")
+            objects = await Node.start(Path(directory), cloud_map())
             try:
                 await objects.create_bucket(Bucket(BUCKET, "o", 1))
                 made = [(key, (await objects.create_upload(BUCKET, key, OWNER)).id) for key in keys]

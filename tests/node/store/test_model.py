@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
-from tests.node.store.harness import BUCKET, CLASSES, OWNER, Notes, cloud_map, etag, files, get, put, put_part
+from tests.node.store.harness import BUCKET, CLASSES, OWNER, Node, Notes, cloud_map, etag, files, get, put, put_part
 
 from moln_node.cluster import maintenance
-from moln_node.cluster.local import LocalObjects
 from moln_node.store.errors import (
     IsDeleteMarkerError,
     NoSuchKeyError,
@@ -58,7 +57,7 @@ class Store(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.directory = tempfile.TemporaryDirectory(dir="/dev/shm")
         self.data = Path(self.directory.name)
-        self.objects = self.run(LocalObjects.start(self.data, cloud_map(), "n"))
+        self.objects = self.run(Node.start(self.data, cloud_map()))
         self.versioning = Versioning.OFF
         self.keys: dict[str, list[Version]] = {}
         self.parts: dict[tuple[str, str], dict[int, bytes]] = {}
@@ -207,7 +206,7 @@ class Store(RuleBasedStateMachine):
     def restart(self) -> None:
         """Close and open again."""
         self.run(self.objects.close())
-        self.objects = self.run(LocalObjects.start(self.data, cloud_map(), "n"))
+        self.objects = self.run(Node.start(self.data, cloud_map()))
 
     @rule(key=KEYS, index=st.integers(0, 5))
     def read(self, key: str, index: int) -> None:
@@ -251,14 +250,14 @@ class Store(RuleBasedStateMachine):
         """At the end nothing is damaged, and with the last object the last file goes."""
         try:
             notes = Notes()
-            self.run(maintenance.scrub(self.objects, notes))
+            self.run(maintenance.scrub(self.objects.local, notes))
             assert notes.findings == []
             for record in self.run(self.objects.list_versions(BUCKET)).records:
                 self.run(self.objects.delete(BUCKET, record.key, record.version_id))
             self.run(self.objects.delete_bucket(BUCKET))
             self.run(self.objects.store.collect())
             assert files(self.data) == []
-            assert self.run(self.objects.usage_by_class()) == {}
+            assert self.objects.local.usage_by_class() == {}
         finally:
             self.run(self.objects.close())
             self.loop.close()

@@ -455,9 +455,9 @@ async def test_rules_choose_the_class_and_a_header_wins(tmp_path: Path) -> None:
         assert (await put(objects, "logs/big", bytes(10), storage_class="BOTH")).storage_class == "BOTH"
         with pytest.raises(UnknownStorageClassError):
             await put(objects, "x", b"x", storage_class="NONE")
-        await objects.adopt(cloud_map(epoch=2))
+        await objects.cluster.adopt(cloud_map(epoch=2))
         assert (await put(objects, "logs/big", bytes(10))).storage_class == "STANDARD"
-        assert set(await objects.usage_by_class()) == {"STANDARD", "DEDUP"}
+        assert set(objects.local.usage_by_class()) == {"STANDARD", "DEDUP"}
 
 
 @pytest.mark.parametrize("piece", [1009, BLOCK - 1, BLOCK, BATCH, BATCH + 1, 3 * BATCH])

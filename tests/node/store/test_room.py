@@ -83,10 +83,10 @@ async def test_a_newer_map_changes_the_bounds_at_once(tmp_path: Path) -> None:
     """A node quota lowered and raised by the map holds for the next write, without a restart."""
     async with with_bucket(tmp_path) as objects:
         await put(objects, "a", bytes(100))
-        await objects.adopt(cloud_map(epoch=2, limits=Limits(reserve_percent=0, node_quota_bytes=100)))
+        await objects.cluster.adopt(cloud_map(epoch=2, limits=Limits(reserve_percent=0, node_quota_bytes=100)))
         with pytest.raises(QuotaExceededError):
             await put(objects, "b", b"x")
-        await objects.adopt(cloud_map(epoch=3, limits=Limits(reserve_percent=0, node_quota_bytes=101)))
+        await objects.cluster.adopt(cloud_map(epoch=3, limits=Limits(reserve_percent=0, node_quota_bytes=101)))
         await put(objects, "b", b"x")
 
 

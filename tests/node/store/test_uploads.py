@@ -20,7 +20,7 @@ from tests.node.store.harness import (
     with_bucket,
 )
 
-from moln_node.cluster import maintenance
+from moln_node.cluster import maintenance, sweep
 from moln_node.store.errors import (
     InvalidPartError,
     NoSuchKeyError,
@@ -32,11 +32,12 @@ from moln_node.store.model import Attributes, Checksum, Precondition, Sealed, Us
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moln_node.cluster.local import LocalObjects
+    from tests.node.store.harness import Node
+
     from moln_node.store.model import Part
 
 
-async def begin(objects: LocalObjects, sizes: tuple[int, ...], key: str = "k") -> tuple[str, list[Part]]:
+async def begin(objects: Node, sizes: tuple[int, ...], key: str = "k") -> tuple[str, list[Part]]:
     """An upload with parts of these sizes, numbered from 1, each of its own letter."""
     upload = await objects.create_upload(BUCKET, key, Attributes("me", {"content-type": "x/y"}, {"a": "b"}))
     parts = [
@@ -122,28 +123,23 @@ async def test_abort_and_bucket_deletion_leave_nothing(tmp_path: Path) -> None:
         await objects.delete_bucket(BUCKET)
         await objects.store.collect()
         assert files(tmp_path) == []
-        assert await objects.usage_by_class() == {}
+        assert objects.local.usage_by_class() == {}
 
 
 async def test_abandoned_uploads_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the days that the map allows, and not a moment before."""
     async with with_bucket(tmp_path) as objects:
         old, _ = await begin(objects, (LARGE,), "old")
-        monkeypatch.setattr(maintenance, "wall_ms", lambda: _started(old) + 7 * 86_400_000)
-        assert await maintenance.expire_uploads(objects) == 0
-        monkeypatch.setattr(maintenance, "wall_ms", lambda: _started(old) + 7 * 86_400_000 + 1000)
-        notes = Notes()
-        await maintenance.collect(objects, notes)
-        assert notes.counts == {"uploads": 1, "bodies": 1}
-        assert files(tmp_path) == []
+        begun = (await objects.upload(BUCKET, "old", old)).started_ms
+        monkeypatch.setattr(sweep, "wall_ms", lambda: begun + 7 * 86_400_000)
+        await objects.cluster.sweep.sweep()
+        assert (await objects.upload(BUCKET, "old", old)).id == old
+        monkeypatch.setattr(sweep, "wall_ms", lambda: begun + 7 * 86_400_000 + 1)
+        await objects.cluster.sweep.sweep()
         with pytest.raises(NoSuchUploadError):
             await objects.upload(BUCKET, "old", old)
-
-
-def _started(upload_id: str) -> int:
-    from moln_spec.version import Version
-
-    return Version.decode(upload_id).milliseconds
+        await maintenance.collect(objects.local, Notes())
+        assert files(tmp_path) == []
 
 
 async def test_a_cancelled_part_leaves_the_earlier_one(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from moln_node.store import lookup, registers
 from moln_node.store.documents import Flag, LayoutDocument, Parts, RecordDocument
 from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
 from moln_node.store.steps import bucket_register
-from moln_node.store.steps.objects import SEGMENTS_IN_RECORD
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from moln_node.store.ledger import Reservation
     from moln_node.store.transaction import Transaction
 
+SEGMENTS_IN_RECORD: Final = 4  # an object with more, or with parts, keeps them in a layout, out of the way of listings
 _PAST: Final = 16
 _PAST_MS: Final = 60_000
 _STAMP_BITS: Final = 16
