@@ -160,9 +160,7 @@ class Node:
 
     async def _standing(self) -> Standing:
         number = next(node.number for node in self._map.nodes if node.name == self.name)
-        registers = await self.objects.store.look(count_registers)
-        if self.cluster is None:
-            return Standing(counts=True, number=number, registers=registers, hints=0)
+        registers = await self.local.store.look(count_registers)
         hints = await self.cluster.members.hints.count()
         return Standing(counts=self.cluster.counts, number=number, registers=registers, hints=hints)
 
