@@ -148,6 +148,11 @@ def _without_chance(item: Manifest) -> Manifest:
     return kept
 
 
+def renamed(snapshot: dict[str, Any], name: str) -> dict[str, str]:
+    """A snapshot in which the cloud has another name, so that two can be compared."""
+    return {key.replace(name, "NAME"): repr(value).replace(name, "NAME") for key, value in snapshot.items()}
+
+
 @dataclass
 class Operator:
     """An operator process of this machine."""

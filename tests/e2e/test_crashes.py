@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.cluster import CLASS, Manifest, a_cloud, eventually
+from tests.e2e.cluster import CLASS, Manifest, a_cloud, eventually, renamed
 
 from moln_operator.kube.api import Api
 from moln_operator.kube.connection import connect
@@ -106,13 +106,8 @@ def test_an_operator_that_dies_after_every_write_gets_there_all_the_same(namespa
     eventually(lambda: namespace.get("service", "smooth")["spec"]["ports"][0]["port"] == 80, "the edit is applied")
     namespace.wait_ready("smooth")
     calm.stop()
-    assert _renamed(rough, "rough") == _renamed(namespace.snapshot("smooth"), "smooth")
+    assert renamed(rough, "rough") == renamed(namespace.snapshot("smooth"), "smooth")
 
     namespace.kubectl("delete", "cloud", "--all", "--wait=false")
     assert lives(namespace, lambda: not namespace.list("clouds")) > 2
     assert namespace.list("pvc,secrets,configmaps,statefulsets", "app.kubernetes.io/managed-by=moln") == []
-
-
-def _renamed(snapshot: dict[str, Any], name: str) -> dict[str, Any]:
-    """A snapshot in which the cloud has another name, so that two can be compared."""
-    return {key.replace(name, "NAME"): repr(value).replace(name, "NAME") for key, value in snapshot.items()}
