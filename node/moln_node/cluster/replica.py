@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -36,7 +36,7 @@ from moln_node.store.steps.replica import Outcome, Seen, Vote, Write
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     import apsw
 
@@ -116,11 +116,22 @@ class Replica(Protocol):
 class _Waiting:
     """Staged bytes. Whoever makes them a record's holds the lock; those that are `unwanted` go when nobody does."""
 
+    id: str
     bodies: tuple[NewBody, ...]
     reservation: Reservation
     expires: float
     unwanted: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class _Taking:
+    """What an accept brings to the store: rows, and bytes and room, which are let go where it has no use for them."""
+
+    writes: list[Write] = field(default_factory=list)
+    room: list[Reservation] = field(default_factory=list)
+    fresh: list[NewBody] = field(default_factory=list)
+    staged: list[_Waiting] = field(default_factory=list)
 
 
 class LocalReplica:
@@ -163,43 +174,36 @@ class LocalReplica:
     async def accept(self, message: Accept, seen: Seen | None = None) -> Vote:
         """See `Replica.accept`; with `seen` only if the register still holds what was seen of it."""
         self._require_vote()
-        return await asyncio.shield(
-            asyncio.ensure_future(
-                self._carry_out(
-                    message.register,
-                    message.writes,
-                    lambda tx, writes, room: steps.accept(
-                        tx, message.register, message.ballot, writes, self.floor, room, seen=seen, alone=self.alone
-                    ),
-                )
-            )
+        return await self._carry_out(
+            message.register,
+            message.writes,
+            lambda tx, writes, room: steps.accept(
+                tx, message.register, message.ballot, writes, self.floor, room, seen=seen, alone=self.alone
+            ),
         )
 
     async def install(self, message: Install) -> Vote:
         """See `Replica.install`; also while the node does not vote."""
-        return await asyncio.shield(
-            asyncio.ensure_future(
-                self._carry_out(
-                    message.register,
-                    message.writes,
-                    lambda tx, writes, room: steps.install(tx, message.register, writes, room, alone=self.alone),
-                )
-            )
+        return await self._carry_out(
+            message.register,
+            message.writes,
+            lambda tx, writes, room: steps.install(tx, message.register, writes, room, alone=self.alone),
         )
 
     async def heal(self, register: Register, row: Row, source: str) -> bool:
         """Replace the damaged bytes of a version with those of another owner; whether that was done."""
         write = SlotWrite(row, source=source)
-        room: list[Reservation] = []
-        fresh: list[NewBody] = []
+        taking = _Taking()
         try:
-            bodies = await self._fetch(register, write, room, fresh)
+            bodies = await self._fetch(register, write, taking)
             parts = await self._parts_of(register, write)
             healing = Write(row, bodies, parts, self.store.bodies.new_id())
-            vote = await self.store.commit(lambda tx: steps.heal(tx, register, healing, room))
-        finally:
-            self._release(room, self._untaken(fresh))
-        return vote.outcome == Outcome.DONE
+            committing = self.store.commit(lambda tx: steps.heal(tx, register, healing, taking.room))
+        except BaseException:
+            self._settle(taking, done=False)
+            raise
+        committing.add_done_callback(lambda committed: self._settle(taking, done=_is_done(committed)))
+        return (await asyncio.shield(committing)).outcome == Outcome.DONE
 
     async def _carry_out(
         self,
@@ -207,41 +211,41 @@ class LocalReplica:
         asked: Sequence[SlotWrite],
         step: Callable[[Transaction, list[Write], list[Reservation]], Vote],
     ) -> Vote:
-        """Bring the bytes to this disk, do the step, and let go of what it did not take."""
-        writes: list[Write] = []
-        room: list[Reservation] = []
-        fresh: list[NewBody] = []
-        async with self._using(write.staged for write in asked):
-            try:
-                for write in asked:
-                    bodies = await self._bytes_of(register, write, room, fresh)
-                    layout_id = self.store.bodies.new_id()
-                    parts = write.parts or await self._parts_of(register, write)
-                    writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
-                staged = [waiting.reservation for waiting in self._waiting(asked)]
-                vote = await self.store.commit(lambda tx: step(tx, writes, room + staged))
-            except BaseException:
-                self._release(room, fresh)
-                raise
-            if vote.outcome == Outcome.DONE:
-                for waiting in self._waiting(asked):
-                    waiting.unwanted = True
-                self._release(room, self._untaken(fresh))
-            else:
-                self._release(room, fresh)
-        return vote
+        """Bring the bytes to this disk, do the step, and let go of what it did not take.
 
-    def _waiting(self, asked: Sequence[SlotWrite]) -> list[_Waiting]:
-        return [self._staged[write.staged] for write in asked if write.staged in self._staged]
+        Once the step is on its way it is done, whoever is cancelled: what becomes of the bytes is the step's to say.
+        """
+        taking = _Taking()
+        try:
+            await self._use(taking, {write.staged for write in asked})
+            for write in asked:
+                bodies = await self._bytes_of(register, write, taking)
+                layout_id = self.store.bodies.new_id()
+                parts = write.parts or await self._parts_of(register, write)
+                taking.writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
+            room = taking.room + [waiting.reservation for waiting in taking.staged]
+            committing = self.store.commit(lambda tx: step(tx, taking.writes, room))
+        except BaseException:
+            self._settle(taking, done=False)
+            raise
+        committing.add_done_callback(lambda committed: self._settle(taking, done=_is_done(committed)))
+        return await asyncio.shield(committing)
 
-    @asynccontextmanager
-    async def _using(self, ids: Iterable[str]) -> AsyncIterator[None]:
+    async def _use(self, taking: _Taking, ids: set[str]) -> None:
         """Keep staged bytes while an accept makes them a record's: one accept at a time, and nobody drops them."""
-        async with AsyncExitStack() as stack:
-            for staged in sorted({staged for staged in ids if staged in self._staged}):
-                stack.callback(self._drop_unwanted, staged)  # when the lock is free again
-                await stack.enter_async_context(self._staged[staged].lock)
-            yield
+        for staged in sorted(ids):
+            waiting = self._staged.get(staged)
+            if waiting is not None:
+                await waiting.lock.acquire()
+                taking.staged.append(waiting)
+
+    def _settle(self, taking: _Taking, *, done: bool) -> None:
+        """Let go of what the step did not take."""
+        for waiting in taking.staged:
+            waiting.lock.release()
+            waiting.unwanted = waiting.unwanted or done
+            self._drop_unwanted(waiting.id)
+        self._release(taking.room, self._untaken(taking.fresh) if done else taking.fresh)
 
     def _untaken(self, bodies: Sequence[NewBody]) -> list[NewBody]:
         """Bodies that the step had no use for: the row was there already."""
@@ -252,17 +256,15 @@ class LocalReplica:
             reservation.release()
         self.store.discard(bodies)
 
-    async def _bytes_of(
-        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
-    ) -> tuple[NewBody, ...] | None:
+    async def _bytes_of(self, register: Register, write: SlotWrite, taking: _Taking) -> tuple[NewBody, ...] | None:
         """The bodies of a row, safe on this disk or with the row; None where they can't be had."""
         size = write.row.document.size
         if not steps.needs_bytes(write.row) or write.upload is not None:
             return ()
         if write.inline is not None:
-            room.append(self._local.reserve(size))
+            taking.room.append(self._local.reserve(size))
             bodies, _ = await self._local.take(write.row.document.storage_class, _once(write.inline), size, _no_seal)
-            fresh.extend(body for body in bodies if body.inline is None)
+            taking.fresh.extend(body for body in bodies if body.inline is None)
             return bodies
         if write.staged:
             waiting = self._staged.get(write.staged)
@@ -271,7 +273,7 @@ class LocalReplica:
             waiting.expires = time.monotonic() + STAGED_SECONDS
             return waiting.bodies
         if write.source and not await self._has(register, write.row):
-            return await self._fetch(register, write, room, fresh)
+            return await self._fetch(register, write, taking)
         return None
 
     async def _parts_of(self, register: Register, write: SlotWrite) -> Parts:
@@ -289,15 +291,13 @@ class LocalReplica:
         version = Version.from_bytes(row.version)
         return await self.store.look(lambda db: lookup.at(db, number, key, version)) is not None
 
-    async def _fetch(
-        self, register: Register, write: SlotWrite, room: list[Reservation], fresh: list[NewBody]
-    ) -> tuple[NewBody, ...]:
+    async def _fetch(self, register: Register, write: SlotWrite, taking: _Taking) -> tuple[NewBody, ...]:
         """The bytes of a version from an owner that has them."""
         size = write.row.document.size
-        room.append(self._local.reserve(size))
+        taking.room.append(self._local.reserve(size))
         async with aclosing(self._peer(write.source).body(register, write.row, 0, size)) as body:
             bodies, _ = await self._local.take(write.row.document.storage_class, body, size, _no_seal)
-        fresh.extend(body for body in bodies if body.inline is None)
+        taking.fresh.extend(body for body in bodies if body.inline is None)
         return bodies
 
     async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
@@ -348,7 +348,7 @@ class LocalReplica:
             raise
         self._expire()
         staged = secrets.token_hex(16)
-        self._staged[staged] = _Waiting(bodies, reservation, time.monotonic() + STAGED_SECONDS)
+        self._staged[staged] = _Waiting(staged, bodies, reservation, time.monotonic() + STAGED_SECONDS)
         return staged, sealed
 
     async def unstage(self, staged: str) -> None:
@@ -445,6 +445,10 @@ class LocalReplica:
     def _require_vote(self) -> None:
         if not self.voting:
             raise PeerError("this node refills an empty disk and does not vote yet", sent=False)
+
+
+def _is_done(committed: asyncio.Future[Vote]) -> bool:
+    return not committed.cancelled() and committed.exception() is None and committed.result().outcome == Outcome.DONE
 
 
 def _enroll(tx: Transaction, message: Enroll) -> Enrolled:

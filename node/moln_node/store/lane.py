@@ -27,14 +27,11 @@ _log = logging.getLogger("moln.store")
 class Job(Generic[C, T]):
     """Something to do with a lane's context. Its outcome is set by the lane's worker, and told by the lane."""
 
-    __slots__ = ("abandon", "error", "future", "result", "run")
+    __slots__ = ("error", "future", "result", "run")
 
-    def __init__(
-        self, run: Callable[[C], T], future: asyncio.Future[T], abandon: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, run: Callable[[C], T], future: asyncio.Future[T]) -> None:
         self.run = run
         self.future = future
-        self.abandon = abandon
         self.result: T | None = None
         self.error: BaseException | None = None
 
@@ -75,17 +72,12 @@ class Lane(Generic[C]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, run: Callable[[C], T], abandon: Callable[[], None] | None = None) -> asyncio.Future[T]:
-        """Do `run` on the lane. A cancelled future means that nobody waits, not that it is not done.
-
-        `abandon` is called, on the lane's thread, if `run` had no effect: it failed, or was cancelled in the queue.
-        """
+    def submit(self, run: Callable[[C], T]) -> asyncio.Future[T]:
+        """Do `run` on the lane. A cancelled future means that nobody waits, not that it is not done."""
         if self._closed:
-            if abandon is not None:
-                abandon()
             raise ClosedError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(Job(run, future, abandon))  # type: ignore[arg-type]
+        self._queue.put(Job(run, future))  # type: ignore[arg-type]
         return future
 
     async def close(self) -> None:
@@ -103,9 +95,6 @@ class Lane(Generic[C]):
             jobs, open_ = self._take()
             if jobs:
                 _work(worker, jobs)
-                for job in jobs:
-                    if job.error is not None and job.abandon is not None:
-                        job.abandon()
                 try:
                     self._loop.call_soon_threadsafe(_settle, jobs)
                 except RuntimeError:  # the loop is gone, and with it everybody who waited

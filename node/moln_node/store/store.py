@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from moln_node.store.ledger import Ledger, Reservation
+    from moln_node.store.ledger import Ledger
     from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
     from moln_node.store.report import Report
@@ -55,6 +55,7 @@ class Store:
         self._path = path
         self.bodies = bodies
         self.ledger = ledger
+        self._committing: GroupCommit
         self._writing: Lane[Transaction]
         self._reading: Lane[apsw.Connection]
         self._collector: Collector
@@ -80,8 +81,8 @@ class Store:
         bodies = index.bodies
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
         store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
-        committing = GroupCommit(index.writer, index.clock, index.state, bodies.mark, store._committed)
-        store._writing = Lane("write", [committing])
+        store._committing = GroupCommit(index.writer, index.clock, index.state, bodies.mark, store._committed)
+        store._writing = Lane("write", [store._committing])
         store._reading = Lane("read", [Reads(connection) for connection in index.readers], _READS_AT_ONCE)
         store._collector = Collector(bodies, threads, index.state.pins, store.commit, index.garbage)
         return store
@@ -101,26 +102,9 @@ class Store:
         """The buckets as last committed."""
         return self._state.buckets
 
-    def commit(
-        self, step: Callable[[Transaction], T], bodies: Sequence[NewBody] = (), reservation: Reservation | None = None
-    ) -> asyncio.Future[T]:
-        """Do a step, and answer once it is on the disk.
-
-        The bodies and the reservation are the step's from here on: should it fail, the store lets go of both.
-        """
-
-        def run(tx: Transaction) -> T:
-            result = step(tx)
-            if reservation is not None:
-                tx.effects.reservations.append(reservation)
-            return result
-
-        def abandon() -> None:
-            if reservation is not None:
-                reservation.release()
-            self.discard(bodies)
-
-        return self._writing.submit(run, abandon)
+    def commit(self, step: Callable[[Transaction], T]) -> asyncio.Future[T]:
+        """Do a step, and answer once it is on the disk."""
+        return self._writing.submit(step)
 
     def look(self, query: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         """Answer a query of the index."""
@@ -162,10 +146,14 @@ class Store:
             return await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
 
     def discard(self, bodies: Sequence[NewBody]) -> None:
-        """Let go of bodies that became nobody's: remove those written, unpin those found."""
+        """Let go of bodies that became nobody's: remove those written, unpin those found.
+
+        After a commit of which nobody knows whether the disk kept it, files stay: they may be a record's when the store
+        is opened again, and are removed then if they are not.
+        """
         self._state.pins.remove([body.pinned for body in bodies if body.pinned is not None])
         files = [body.id for body in bodies if body.inline is None and body.fresh]
-        if files:
+        if files and not self._committing.broken:
             self._threads.submit(self.bodies.delete, files)
 
     def _pin_chunk(self, digest: bytes) -> asyncio.Future[int | None]:

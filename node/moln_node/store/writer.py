@@ -56,6 +56,11 @@ class GroupCommit:
             for job in wanted:
                 self._attempt([job], alone=True)
 
+    @property
+    def broken(self) -> bool:
+        """The disk refused a commit, and may have kept it all the same."""
+        return self._broken is not None
+
     def close(self) -> None:
         """Close the connection; SQLite then folds the log into the database."""
         self._db.close()

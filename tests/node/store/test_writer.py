@@ -76,7 +76,10 @@ async def test_steps_share_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def test_after_a_failed_commit_nothing_more_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should the disk refuse an fsync, nobody knows what it kept: reads go on, writes fail until a restart."""
+    """Should the disk refuse an fsync, nobody knows what it kept: reads go on, writes fail until a restart.
+
+    The body of the write in doubt stays on the disk: its record may be there after the restart.
+    """
 
     def refuse(_: GroupCommit) -> None:
         raise apsw.IOError("IOError: disk I/O error")
@@ -86,11 +89,12 @@ async def test_after_a_failed_commit_nothing_more_is_acknowledged(
         with monkeypatch.context() as patch:
             patch.setattr(GroupCommit, "_commit", lambda self: _failing_commit(self, refuse))
             with pytest.raises(apsw.IOError):
-                await put(objects, "lost", b"2")
+                await put(objects, "lost", bytes(LARGE))
         with pytest.raises(apsw.IOError):
             await put(objects, "after", b"3")
         assert await get(objects, "before") == b"1"
         assert objects.store.ledger.in_flight() == 0
+    assert len(files(tmp_path)) == 1
 
 
 def _failing_commit(self: GroupCommit, refuse: object) -> None:

@@ -121,23 +121,25 @@ def accept(
     if isinstance(bucket_id, Outcome):
         return Vote(bucket_id)
     key = register.key.encode()
-    known = registers.state(tx.db, bucket_id, key, None, 1)
-    if all(_is_done(tx, bucket_id, key, write.row, ballot) for write in writes):
-        return Vote(Outcome.DONE, known)
-    promised = max(registers.promise(tx.db, bucket_id, key), floor)
-    if ballot < promised or ballot <= known.accepted:
-        held = max((_held(tx, bucket_id, key, write.row, ballot) for write in writes), default=NEVER)
+    newest = next(lookup.rows(tx.db, bucket_id, key), None)
+    found = [_in_slot(tx, bucket_id, key, write.row, newest) for write in writes]
+    if all(_is_done(there, write.row, ballot) for there, write in zip(found, writes, strict=True)):
+        return Vote(Outcome.DONE)
+    promised = registers.promise(tx.db, bucket_id, key)
+    if ballot < max(promised, floor) or (newest is not None and ballot <= _ballot(newest)):
+        known = registers.state(tx.db, bucket_id, key, None, 1)
+        held = max((_held(there, write.row, ballot) for there, write in zip(found, writes, strict=True)), default=NEVER)
         return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
     if seen is not None and registers.state(tx.db, bucket_id, key, seen.slot, 1) != seen.state:
-        return Vote(Outcome.OLD, known)
-    if not all(_has_bytes(tx, bucket_id, key, write, register) for write in writes):
-        return Vote(Outcome.MISSING, known)
-    for write in writes:
-        _apply(tx, register, bucket_id, write, ballot, alone=alone)
-    _settle_ballot(tx, bucket_id, key, ballot, alone=alone)
+        return Vote(Outcome.OLD, registers.state(tx.db, bucket_id, key, None, 1))
+    if not all(_has_bytes(tx, there, write, register) for there, write in zip(found, writes, strict=True)):
+        return Vote(Outcome.MISSING)
+    for there, write in zip(found, writes, strict=True):
+        _apply(tx, register, bucket_id, there, write, ballot, alone=alone)
+    _settle_ballot(tx, bucket_id, key, ballot, promised, alone=alone)
     tx.effects.reservations.extend(reservations)
     tx.clock.saw(Version.from_bytes(ballot))
-    return Vote(Outcome.DONE, known)
+    return Vote(Outcome.DONE)
 
 
 def install(
@@ -155,12 +157,15 @@ def install(
     if isinstance(bucket_id, Outcome):
         bucket_id = registers.number(register.space, tx.buckets[register.bucket].id)
     key = register.key.encode()
-    newer = [write for write in writes if _is_newer(tx, bucket_id, key, write.row)]
-    if not all(_has_bytes(tx, bucket_id, key, write, register) for write in newer):
+    newest = next(lookup.rows(tx.db, bucket_id, key), None)
+    slots = [(_in_slot(tx, bucket_id, key, write.row, newest), write) for write in writes]
+    newer = [(there, write) for there, write in slots if there is None or write.row.ballot > _ballot(there)]
+    if not all(_has_bytes(tx, there, write, register) for there, write in newer):
         return Vote(Outcome.MISSING)
-    for write in newer:
-        _apply(tx, register, bucket_id, write, write.row.ballot, alone=alone)
-        _settle_ballot(tx, bucket_id, key, write.row.ballot, alone=alone)
+    for there, write in newer:
+        _apply(tx, register, bucket_id, there, write, write.row.ballot, alone=alone)
+        promised = registers.promise(tx.db, bucket_id, key)
+        _settle_ballot(tx, bucket_id, key, write.row.ballot, promised, alone=alone)
     tx.effects.reservations.extend(reservations)
     return Vote(Outcome.DONE)
 
@@ -171,7 +176,7 @@ def heal(tx: Transaction, register: Register, write: Write, reservations: Sequen
     if isinstance(bucket_id, Outcome):
         return Vote(bucket_id)
     key = register.key.encode()
-    found = _slot_row(tx, bucket_id, key, write.row)
+    found = _in_slot(tx, bucket_id, key, write.row, next(lookup.rows(tx.db, bucket_id, key), None))
     if found is None or found[1].tombstone or found[0].to_bytes() != write.row.version or write.bodies is None:
         return Vote(Outcome.MISSING)
     tx.remove(bucket_id, key, *found)
@@ -200,11 +205,10 @@ def _place(tx: Transaction, register: Register) -> int | Outcome:
     return Outcome.NO_BUCKET
 
 
-def _slot_row(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> lookup.Found | None:
-    """What is in the slot that `row` is for."""
+def _in_slot(tx: Transaction, bucket_id: int, key: bytes, row: Row, newest: lookup.Found | None) -> lookup.Found | None:
+    """What is in the slot that `row` is for, of a register whose newest row is known."""
     if not row.document.null:
         return lookup.row_at(tx.db, bucket_id, key, Version.from_bytes(row.version))
-    newest = next(lookup.rows(tx.db, bucket_id, key), None)
     return newest if newest is None or newest[1].null else lookup.null_version(tx.db, bucket_id, key)
 
 
@@ -212,25 +216,18 @@ def _ballot(found: lookup.Found) -> bytes:
     return found[1].ballot or found[0].to_bytes()
 
 
-def _is_done(tx: Transaction, bucket_id: int, key: bytes, row: Row, ballot: bytes) -> bool:
-    found = _slot_row(tx, bucket_id, key, row)
+def _is_done(found: lookup.Found | None, row: Row, ballot: bytes) -> bool:
     return found is not None and _ballot(found) == ballot and found[0].to_bytes() == row.version
 
 
-def _is_newer(tx: Transaction, bucket_id: int, key: bytes, row: Row) -> bool:
-    found = _slot_row(tx, bucket_id, key, row)
-    return found is None or row.ballot > _ballot(found)
-
-
-def _held(tx: Transaction, bucket_id: int, key: bytes, row: Row, ballot: bytes) -> bytes:
+def _held(found: lookup.Found | None, row: Row, ballot: bytes) -> bytes:
     """At which ballot what is to be written is, or lately was, in its slot here.
 
     A new version is known by itself, at whatever ballot it is. What changes or buries a version that was there before
     is known by its ballot alone: that the slot holds the version says nothing.
     """
     if row.version != ballot:
-        return ballot if _is_done(tx, bucket_id, key, row, ballot) else NEVER
-    found = _slot_row(tx, bucket_id, key, row)
+        return ballot if _is_done(found, row, ballot) else NEVER
     if found is None:
         return NEVER
     past = {pair[:_LENGTH]: pair[_LENGTH:] for pair in (_pair(*found), *found[1].past)}
@@ -255,8 +252,8 @@ def needs_bytes(row: Row) -> bool:
     return row.document.counted and row.document.size > 0
 
 
-def _has_bytes(tx: Transaction, bucket_id: int, key: bytes, write: Write, register: Register) -> bool:
-    if not needs_bytes(write.row) or _keeps_bytes(_slot_row(tx, bucket_id, key, write.row), write.row):
+def _has_bytes(tx: Transaction, found: lookup.Found | None, write: Write, register: Register) -> bool:
+    if not needs_bytes(write.row) or _keeps_bytes(found, write.row):
         return True
     if write.upload is None:
         return write.bodies is not None and sum(body.size for body in write.bodies) == write.row.document.size
@@ -270,12 +267,20 @@ def _part(tx: Transaction, bucket_id: int, key: str, version: bytes) -> RecordDo
     return None if found is None or found[0].to_bytes() != version else found[1]
 
 
-def _apply(tx: Transaction, register: Register, bucket_id: int, write: Write, ballot: bytes, *, alone: bool) -> None:
-    """Put a row in its slot, in place of what was there."""
+def _apply(
+    tx: Transaction,
+    register: Register,
+    bucket_id: int,
+    found: lookup.Found | None,
+    write: Write,
+    ballot: bytes,
+    *,
+    alone: bool,
+) -> None:
+    """Put a row in its slot, in place of what was found there."""
     key = register.key.encode()
     row = write.row
     version = Version.from_bytes(row.version)
-    found = _slot_row(tx, bucket_id, key, row)
     own_ballot = b"" if ballot == row.version else ballot
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
     if found is not None and _keeps_bytes(found, row) and not document.tombstone:
@@ -355,14 +360,14 @@ def _keep(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
     tx.db.execute("INSERT OR REPLACE INTO promise VALUES (?, ?, ?)", (bucket_id, key, ballot))
 
 
-def _settle_ballot(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, *, alone: bool) -> None:
+def _settle_ballot(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, promised: bytes, *, alone: bool) -> None:
     """Keep the register's newest ballot: in its newest row where that has it, else as a promise."""
     newest = next(lookup.rows(tx.db, bucket_id, key), None)
     if newest is None and alone:  # whatever is written here next was begun by this node, and later
-        tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
+        if promised:
+            tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
         return
     top = NEVER if newest is None else _ballot(newest)
-    promised = registers.promise(tx.db, bucket_id, key)
     if top >= max(ballot, promised):
         if promised:
             tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
