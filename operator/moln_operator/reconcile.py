@@ -92,9 +92,9 @@ class Reconciler:
         await self._guard_data(observed.cloud)
         for manifest in secrets.missing(observed):
             await self._tell(observed.cloud, await self.applier.create(key, manifest))
-        if observed.root is None or observed.cluster is None:
+        if not observed.has_keys:
             again = await self.observer.observe(key)
-            if again is None or again.root is None or again.cluster is None:
+            if again is None or not again.has_keys:
                 return Outcome(observed, observed.previous_map, observed.answers, error="the keys are not written yet")
             observed = again
         cloud_map = cloudmap.next_map(observed)

@@ -44,6 +44,22 @@ def test_secrets_are_private(desk: Desk) -> None:
     assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
 
 
+def test_what_is_encrypted_opens_after_a_restart(desk: Desk) -> None:
+    """The cloud's master keys are made once, those of --master-key too, and kept with its other keys."""
+    data = str(desk.folder / "data")
+    first = desk.start("--data", data)
+    first.s3().create_bucket(Bucket="photos")
+    first.s3().put_object(Bucket="photos", Key="own", Body=b"kept", ServerSideEncryption="AES256")
+    first.stop()
+    named = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "mine"}
+    second = desk.start("--data", data, "--master-key", "mine")
+    second.s3().put_object(Bucket="photos", Key="named", Body=b"kept", **named)
+    second.stop()
+    third = desk.start("--data", data)
+    for key in ("own", "named"):
+        assert third.s3().get_object(Bucket="photos", Key=key)["Body"].read() == b"kept"
+
+
 def test_a_restart_has_the_same_keys_and_data(desk: Desk) -> None:
     """A folder is a cloud: identity, keys and objects are there again, after SIGINT as after kill -9."""
     keys = set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
+
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import Known, known
 from moln_operator.observe.nodes import Answer, NodeStatus
@@ -11,6 +13,7 @@ from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.report.outcome import Outcome
 from moln_operator.settings import Settings
 from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.credentials import MasterKey
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.storagenode import StorageNode
 
@@ -97,11 +100,17 @@ def an_answer(*, ready: bool = True, epoch: int = 1, uid: str = "u1", used: int 
     return Answer(status=status, started=0.0)
 
 
+def a_master_key(key_id: str, letter: str = "A") -> MasterKey:
+    """A key that objects are encrypted under."""
+    return MasterKey(id=key_id, key=SecretStr(letter * 43 + "="))
+
+
 def observed(cloud: Cloud | None = None, **more: Any) -> Observed:
     """A cloud that runs and is as it should be, changed by `more`."""
     values: dict[str, Any] = {
         "root": KeyPair("ROOT", "root-secret-1"),
         "cluster": ClusterSecret("s3cret", "u1"),
+        "master_keys": (a_master_key("first"),),
         "previous_map": a_map(),
         "map_version": "77",
         "pods": {"photos-0": a_pod()},

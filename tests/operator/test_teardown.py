@@ -11,7 +11,8 @@ from moln_operator.plan.teardown import teardown
 
 SETS = {"photos": a_stateful_set()}
 CLAIMS = {"data-photos-0": a_claim("data-photos-0", "10Gi")}
-KEPT = frozenset({("Secret", "photos-root"), ("Secret", "photos-cluster"), ("ConfigMap", "photos-map")})
+SECRETS = ("photos-root", "photos-cluster", "photos-master-keys")
+KEPT = frozenset({*(("Secret", name) for name in SECRETS), ("ConfigMap", "photos-map")})
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ KEPT = frozenset({("Secret", "photos-root"), ("Secret", "photos-cluster"), ("Con
         ({"stateful_sets": SETS, "claims": CLAIMS, "children": KEPT}, ["photos"], "waiting for photos-0 to stop"),
         ({"claims": CLAIMS, "children": KEPT}, [], "waiting for photos-0 to stop"),
         ({"pods": {}, "claims": CLAIMS, "children": KEPT}, ["data-photos-0"], "deleting the volumes data-photos-0"),
-        ({"pods": {}, "children": KEPT}, ["photos-root", "photos-cluster", "photos-map"], "deleting keys and map"),
+        ({"pods": {}, "children": KEPT}, [*SECRETS, "photos-map"], "deleting keys and map"),
         ({"pods": {}, "children": frozenset()}, [], ""),
     ],
     ids=["nodes", "nodes stop", "volumes", "keys and map", "nothing left"],

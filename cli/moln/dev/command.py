@@ -19,6 +19,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes to run, whatever the YAML asks for.")
 @click.option("--ready-file", type=_FILE, help="Written with endpoint, keys and process ids once it serves.")
 @click.option("--access-keys", type=_FILE, help="JSON list of further access keys.")
+@click.option("--master-key", "master_keys", multiple=True, metavar="ID", help="A further master key; for SSE-KMS.")
 @click.option(
     "--profile", default=DEFAULT_PROFILE, show_default=True, help="Name of the profile it writes while it runs."
 )
@@ -30,6 +31,7 @@ def dev(
     nodes: int | None,
     ready_file: Path | None,
     access_keys: Path | None,
+    master_keys: tuple[str, ...],
     profile: str,
     verbose: bool,  # noqa: FBT001 (click passes flags so)
 ) -> None:
@@ -52,6 +54,7 @@ def dev(
         nodes=nodes,
         ready_file=ready_file.absolute() if ready_file is not None else None,
         access_keys=accesskeys.read(access_keys) if access_keys is not None else (),
+        master_keys=master_keys,
         profile=profile,
         verbose=verbose,
     )

@@ -46,6 +46,7 @@ class Options:
     nodes: int | None
     ready_file: Path | None
     access_keys: tuple[AccessKey, ...]
+    master_keys: tuple[str, ...]
     profile: str
     verbose: bool
 
@@ -80,7 +81,7 @@ class _Dev:
         self._kept = kept
         self._text = text
         self._wanted = wanted
-        self._identity: Identity = kept.identity()
+        self._identity: Identity = kept.identity(options.master_keys)
         previous = kept.previous_map()
         self._seats = _seats(wanted, previous)
         self._map = self._draw(wanted, previous)
@@ -97,7 +98,8 @@ class _Dev:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        self._kept.keep_credentials(Credentials(keys=(self._root_key(), *self._options.access_keys)))
+        keys = (self._root_key(), *self._options.access_keys)
+        self._kept.keep_credentials(Credentials(keys=keys, master_keys=self._identity.master_keys))
         async with AsyncExitStack() as stack:
             nodes: list[NodeProcess] = []
             stack.push_async_callback(_stop, nodes)

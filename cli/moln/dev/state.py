@@ -1,8 +1,8 @@
 """The folder of `moln dev`: identity, keys and secret of a cloud, its newest map, and a folder for each node's data.
 
-    DIR/moln-dev.json        the cloud's identity and its first access key (0600)
+    DIR/moln-dev.json        the cloud's identity, its first access key and its master keys (0600)
     DIR/map.json             the newest cloud map
-    DIR/credentials.json     what nodes start with: the first key and those of --access-keys (0600)
+    DIR/credentials.json     what nodes start with: the first key, those of --access-keys, the master keys (0600)
     DIR/cloud-secret         the secret of port 9001 (0600)
     DIR/nodes/NAME/          a node's data
 
@@ -11,6 +11,7 @@ Keys and secret stay the same from run to run. One `moln dev` at a time uses a f
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -18,19 +19,21 @@ import secrets
 import string
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from moln.errors import CliError, Exit
 from moln.files import write_private
 from moln_spec.cloudmap import CloudMap
+from moln_spec.credentials import MASTER_KEY_BYTES, Credentials, MasterKey, reveal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from moln_spec.credentials import Credentials
+
+_MASTER_KEY: Final = "moln-dev"
 
 
 class Identity(BaseModel):
@@ -42,6 +45,7 @@ class Identity(BaseModel):
     access_key: str
     secret_key: str
     cloud_secret: str
+    master_keys: tuple[MasterKey, ...] = ()
 
 
 class State:
@@ -57,8 +61,11 @@ class State:
         """Where a node keeps its data."""
         return self.directory / "nodes" / name
 
-    def identity(self) -> Identity:
-        """The cloud's identity, made at the first run; CliError if it was damaged: it is never made anew."""
+    def identity(self, master_keys: Sequence[str] = ()) -> Identity:
+        """The cloud's identity, made at the first run; CliError if it was damaged: it is never made anew.
+
+        A master key is made once for the cloud and for each id in `master_keys`, and kept from then on.
+        """
         file = self.directory / "moln-dev.json"
         try:
             found = Identity.model_validate_json(file.read_text(encoding="utf-8"))
@@ -69,9 +76,13 @@ class State:
                 secret_key=_random(40, string.ascii_letters + string.digits),
                 cloud_secret=secrets.token_urlsafe(32),
             )
-            write_private(file, found.model_dump_json(indent=1) + "\n")
         except ValidationError:
             raise CliError(f"{file} is not valid: restore it, or use another --data folder", Exit.USAGE) from None
+        there = {key.id for key in found.master_keys}
+        new = [_master_key(key_id) for key_id in dict.fromkeys((_MASTER_KEY, *master_keys)) if key_id not in there]
+        if new:
+            found = found.model_copy(update={"master_keys": (*found.master_keys, *new)})
+            write_private(file, _reveal(found))
         write_private(self.secret_file, found.cloud_secret + "\n")
         return found
 
@@ -90,14 +101,18 @@ class State:
 
     def keep_credentials(self, credentials: Credentials) -> None:
         """Write what nodes start with."""
-        write_private(self.credentials_file, reveal(credentials))
+        write_private(self.credentials_file, reveal(credentials) + "\n")
 
 
-def reveal(credentials: Credentials) -> str:
-    """The document with its secrets in it, as nodes take it."""
-    document = credentials.model_dump(mode="python")
-    for key in document["keys"]:
-        key["secret_key"] = key["secret_key"].get_secret_value()
+def _master_key(key_id: str) -> MasterKey:
+    raw = base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode()
+    return MasterKey(id=key_id, key=SecretStr(raw))
+
+
+def _reveal(identity: Identity) -> str:
+    """The identity with its secrets in it, as its file has it."""
+    document = identity.model_dump(mode="python")
+    document["master_keys"] = [{"id": key.id, "key": key.key.get_secret_value()} for key in identity.master_keys]
     return json.dumps(document, indent=1) + "\n"
 
 

@@ -40,7 +40,10 @@ class Reading(Protocol):
         ...
 
     def read(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to, not including, `end`, in checked blocks; CorruptError if one is bad."""
+        """The bytes from `start` up to, not including, `end`, in checked blocks; CorruptError if one is bad.
+
+        Encrypted ones are as they were stored: there are `stored_size` of them.
+        """
         ...
 
 

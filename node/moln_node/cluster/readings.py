@@ -66,14 +66,14 @@ class CloudReading:
 
     async def _hold(self, found: Located) -> bool:
         """Keep the bytes readable: beside this node, or in memory where they are few. False: they were replaced."""
-        if found.record.size == 0 or found.held is not None:
+        if found.record.stored_size == 0 or found.held is not None:
             return True
         if self._members.sole(found.register) is not None:
             return False
-        if found.record.size > _SMALL:
+        if found.record.stored_size > _SMALL:
             return True
         try:
-            self._small = b"".join([piece async for piece in self._from_owners(found, 0, found.record.size)])
+            self._small = b"".join([piece async for piece in self._from_owners(found, 0, found.record.stored_size)])
         except StoreError:
             return False
         return True
@@ -91,7 +91,7 @@ class CloudReading:
     async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
         """See `Reading.read`."""
         found = self._opened()
-        end = min(end, found.record.size)
+        end = min(end, found.record.stored_size)
         if start >= end:
             return
         if self._small is not None:

@@ -82,6 +82,8 @@ def object_row(
         checksum=documents.checksum_tuple(sealed.checksum),
         segments=(),
         upload=upload,
+        encryption=attributes.encryption,
+        plain_size=-1 if sealed.size is None else sealed.size,
     )
     return Row(version, version, document)
 

@@ -68,6 +68,7 @@ class Uploads:
             acl=attributes.acl,
             checksum=(checksum[0], "", checksum[1]),
             segments=(),
+            encryption=attributes.encryption,
         )
         register = _upload_register(known, key, upload_id)
         row = await self._registers.write(register, lambda version: Row(version, version, document))
@@ -263,7 +264,7 @@ def _upload(bucket: str, key: str, upload_id: str, row: Row) -> Upload:
 def _part(number: int, row: Row) -> Part:
     document = row.document
     check = documents.checksum_model(document.checksum)
-    return Part(number, document.size, document.etag, document.modified_ms, check)
+    return Part(number, document.shown_size, document.etag, document.modified_ms, check)
 
 
 def _chosen(wanted: Part, row: Row | None) -> tuple[int, Row]:

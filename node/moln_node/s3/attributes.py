@@ -10,6 +10,7 @@ from moln_node.s3 import checksums, xml
 from moln_node.s3.errors import S3Error
 from moln_node.s3.parameters import PAGE, number
 from moln_node.s3.representation import version_headers
+from moln_node.s3.sse import cover as covers
 from moln_node.s3.versions import version_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ async def get_object_attributes(call: Call) -> web.Response:
     """GetObjectAttributes."""
     wanted = _wanted(call)
     record = await call.objects.head(call.bucket, call.key, version_of(call.query))
+    covers.for_facts(call, record)
     body = xml.document(
         "GetObjectAttributesResponse",
         xml.leaf("ETag", record.etag) if "ETag" in wanted else "",

@@ -16,6 +16,7 @@ from aiohttp import web
 from moln_node.s3 import checksums, conditions, xml
 from moln_node.s3.errors import S3Error
 from moln_node.s3.representation import quoted, written_version
+from moln_node.s3.sse import cover as covers
 from moln_node.store.errors import NoSuchUploadError
 from moln_node.store.model import Checksum, Part, Sealed
 
@@ -48,24 +49,25 @@ async def complete_multipart_upload(call: Call) -> web.Response:
         upload = await call.objects.upload(call.bucket, call.key, upload_id)
         parts = match_parts(named, await _parts(call, upload_id), upload)
         checksum = _checksum(upload, parts)
+        size = sum(part.size for part in parts) if upload.attributes.encryption else None
         _check_declared(call, upload, checksum, parts)
         for name, part in zip(named, parts, strict=True):
             check_part_checksum(name, part, upload)
     except NoSuchUploadError:
         # perhaps completed already, by a request whose answer was lost: the store knows
-        parts, checksum = [Part(part.number, 0, part.etag, 0) for part in named], None
+        parts, checksum, size = [Part(part.number, 0, part.etag, 0) for part in named], None, None
     record = await call.objects.complete_upload(
         call.bucket,
         call.key,
         upload_id,
         parts,
-        Sealed(etag_of(parts), checksum),
+        Sealed(etag_of(parts), checksum, size),
         precondition=conditions.write_precondition(call.headers),
     )
     return web.Response(
         body=_result(call, record),
         content_type="application/xml",
-        headers=written_version(record),
+        headers=written_version(record) | covers.shown(record.attributes.encryption, {}),
     )
 
 

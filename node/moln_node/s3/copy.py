@@ -18,15 +18,17 @@ from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
 from moln_node.s3.representation import quoted, second, written_version
 from moln_node.s3.request_attributes import checked_class, describe
+from moln_node.s3.sse import cover as covers
+from moln_node.s3.sse import headers as sse_headers
 from moln_node.s3.writing import MAX_PUT_BYTES
-from moln_node.store.model import Attributes, Sealed, Versioning
+from moln_node.store.model import Attributes, Versioning
 
 if TYPE_CHECKING:
     from moln_node.s3.call import Call
     from moln_node.s3.checksums import Algorithm
     from moln_node.s3.copy_source import Source
     from moln_node.s3.request_attributes import Described
-    from moln_node.store.model import Bucket, Checksum, Record
+    from moln_node.store.model import Bucket, Checksum, Record, Sealed
 
 COPY: Final = "COPY"
 REPLACE: Final = "REPLACE"
@@ -40,25 +42,29 @@ async def copy_object(call: Call) -> web.Response:
     new_tags = _replaces(call, "x-amz-tagging-directive", "tagging")
     storage_class = checked_class(described.storage_class, call.bucket, call.key, call.objects.assign)
     owned = ownership.for_object(call)
+    cover = covers.for_write(call, call.headers, call.bucket_record, call.key)
     async with open_source(call) as (source, source_bucket, reading):
         original = reading.record
-        _check_source(call, source, original, changed=new_metadata or described.storage_class is not None)
+        changed = new_metadata or described.storage_class is not None or sse_headers.asked(call.headers) is not None
+        _check_source(call, source, original, changed=changed)
+        source_cover = covers.for_read(call, original, sse_headers.SOURCE)
         digest = BodyDigest(_algorithm(call, original))
 
         async def seal() -> Sealed:
-            return Sealed(digest.etag, digest.checksum)
+            return cover.sealed(digest, original.size)
 
         record = await call.objects.put(
             call.bucket,
             call.key,
-            _attributes(owned, described, original, new_metadata=new_metadata, new_tags=new_tags),
-            digest.passing(reading.read(0, original.size)),
-            size=original.size,
+            _attributes(owned, described, original, cover.text, new_metadata=new_metadata, new_tags=new_tags),
+            cover.body(digest.passing(source_cover.read(reading, 0, original.size))),
+            size=cover.size(original.size),
             seal=seal,
             storage_class=storage_class,
             precondition=conditions.write_precondition(call.headers),
         )
     headers = written_version(record) | source_version(source_bucket, original)
+    headers |= covers.shown(cover.text, call.headers)
     return web.Response(body=_result(record), content_type="application/xml", headers=headers)
 
 
@@ -118,7 +124,13 @@ def _algorithm(call: Call, original: Record) -> Algorithm:
 
 
 def _attributes(
-    owned: ownership.Ownership, described: Described, original: Record, *, new_metadata: bool, new_tags: bool
+    owned: ownership.Ownership,
+    described: Described,
+    original: Record,
+    encryption: str,
+    *,
+    new_metadata: bool,
+    new_tags: bool,
 ) -> Attributes:
     """The copy's attributes: the request's where a directive says REPLACE, the source's elsewhere."""
     kept = original.attributes
@@ -128,4 +140,5 @@ def _attributes(
         described.metadata if new_metadata else kept.metadata,
         (described.tags or {}) if new_tags else kept.tags,
         owned.acl,
+        encryption,
     )

@@ -61,6 +61,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidTargetBucketForLogging": (400, "The target bucket for logging does not exist or is not yours."),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
     "InvalidToken": (400, "The provided token is malformed or otherwise invalid: there are no session tokens here."),
+    "KMS.NotFoundException": (400, "The key that objects should be encrypted under does not exist."),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedACLError": (400, "The ACL that you provided was not well formed or did not validate."),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),

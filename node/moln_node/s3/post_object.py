@@ -19,14 +19,15 @@ from moln_node.s3.form import Form, boundary_of
 from moln_node.s3.names import check_key
 from moln_node.s3.post_policy import read_policy
 from moln_node.s3.request_attributes import checked_class, describe
+from moln_node.s3.sse import cover as covers
 from moln_node.s3.writing import MAX_PUT_BYTES, finished
-from moln_node.store.model import Attributes, Sealed
+from moln_node.store.model import Attributes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moln_node.s3.call import Call
-    from moln_node.store.model import Record
+    from moln_node.store.model import Record, Sealed
 
 
 async def post_object(call: Call) -> web.Response:
@@ -48,7 +49,7 @@ async def post_object(call: Call) -> web.Response:
     tags = _tags(call, form.fields)
     await call.authorise("s3:PutObject", call.bucket, key, headers=headers, tags=tags)
     record = await _store(call, form, key, headers, tags)
-    return _answer(call, form.fields, record)
+    return _answer(call, headers, record)
 
 
 def _key(form: Form) -> str:
@@ -77,6 +78,7 @@ async def _store(call: Call, form: Form, key: str, headers: CIMultiDict[str], ta
         raise S3Error("EntityTooLarge", ProposedSize=form.size, MaxSizeAllowed=MAX_PUT_BYTES)
     described = describe(headers)
     owned = ownership.for_object(call, headers)
+    cover = covers.for_write(call, headers, call.bucket_record, key)
     declared = checksums.declared(headers)
     md5 = content_md5(headers.get("Content-MD5"))
     digest = BodyDigest(declared.algorithm if declared else checksums.ALGORITHMS[checksums.DEFAULT_ALGORITHM])
@@ -85,14 +87,16 @@ async def _store(call: Call, form: Form, key: str, headers: CIMultiDict[str], ta
         digest.check_md5(md5)
         if declared is not None:
             declared.check(digest.checksum.value, None)
-        return Sealed(digest.etag, digest.checksum)
+        return cover.sealed(digest, form.size)
 
     return await call.objects.put(
         call.bucket,
         key,
-        Attributes(owned.owner, described.headers, described.metadata, tags or described.tags or {}, owned.acl),
-        digest.passing(form.file()),
-        size=form.size,
+        Attributes(
+            owned.owner, described.headers, described.metadata, tags or described.tags or {}, owned.acl, cover.text
+        ),
+        cover.body(digest.passing(form.file())),
+        size=cover.size(form.size),
         seal=seal,
         storage_class=checked_class(described.storage_class, call.bucket, key, call.objects.assign),
     )
@@ -107,9 +111,9 @@ def _is_page(url: str) -> bool:
     return url.isprintable() and parts.scheme in {"http", "https"} and bool(parts.netloc)
 
 
-def _answer(call: Call, fields: Mapping[str, str], record: Record) -> web.Response:
+def _answer(call: Call, fields: CIMultiDict[str], record: Record) -> web.Response:
     """204, or what the form asks for: another page, 200, or 201 with a document."""
-    headers = finished(call.bucket_record, record)
+    headers = finished(call.bucket_record, record, fields)
     location = f"{call.origin}/{quote(call.bucket)}/{quote(record.key)}"
     redirect = fields.get("success_action_redirect") or fields.get("redirect") or ""
     if _is_page(redirect):

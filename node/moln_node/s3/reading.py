@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3.conditions import Verdict, precondition_failed, read_verdict
-from moln_node.s3.encryption import check_unencrypted
 from moln_node.s3.errors import S3Error
 from moln_node.s3.ranges import ByteRange, parse_range
 from moln_node.s3.representation import checksum_headers, object_headers, response_overrides
+from moln_node.s3.sse import cover as covers
 from moln_node.s3.versions import version_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ class Selection:
 
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject."""
-    check_unencrypted(call.headers)
     overrides = response_overrides(call.query, anonymous=call.identity.anonymous)
     async with call.objects.open(call.bucket, call.key, version_of(call.query)) as reading:
+        cover = covers.for_read(call, reading.record)
         unchanged = _unchanged(call, reading.record)
         if unchanged is not None:
             return unchanged
@@ -48,7 +48,7 @@ async def get_object(call: Call) -> web.StreamResponse:
         headers = _headers(call, reading.record, selection) | overrides
         status = 206 if selection.partial else 200
         span = selection.span
-        blocks = reading.read(span.start, span.end)
+        blocks = cover.read(reading, span.start, span.end)
         if span.length <= _WHOLE_BYTES:
             return web.Response(status=status, headers=headers, body=b"".join([block async for block in blocks]))
         return await _stream(call, status, headers, span.length, blocks)
@@ -56,9 +56,9 @@ async def get_object(call: Call) -> web.StreamResponse:
 
 async def head_object(call: Call) -> web.Response:
     """HeadObject: what GetObject would answer, without the bytes."""
-    check_unencrypted(call.headers)
     overrides = response_overrides(call.query, anonymous=call.identity.anonymous)
     record = await call.objects.head(call.bucket, call.key, version_of(call.query))
+    covers.for_facts(call, record)
     unchanged = _unchanged(call, record)
     if unchanged is not None:
         return unchanged
@@ -139,7 +139,7 @@ def _no_such_part(number: int, count: int) -> S3Error:
 
 
 def _headers(call: Call, record: Record, selection: Selection) -> dict[str, str]:
-    headers = object_headers(call.bucket_record, record)
+    headers = object_headers(call.bucket_record, record) | covers.shown(record.attributes.encryption, call.headers)
     if selection.partial:
         headers["Content-Range"] = selection.span.content_range
     if selection.parts_count is not None:

@@ -1,7 +1,7 @@
 """What the headers of a put, a copy or a new upload say of the object: content headers, metadata, tags, class.
 
 Pure, called by `writing`, `copy` and `multipart`. A header that asks for what moln does not do is refused here, so that
-nobody believes an object to be encrypted or locked that is not.
+nobody believes an object to be locked that is not. Encryption is the business of `moln_node.s3.sse`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moln_node.s3 import encryption, tag_set
+from moln_node.s3 import tag_set
 from moln_node.s3.errors import S3Error
 from moln_spec.classes import Candidate, UnknownStorageClassError
 
@@ -59,8 +59,6 @@ def describe(headers: Mapping[str, str]) -> Described:
             tags = tag_set.parse_header(value)
         elif name == "x-amz-storage-class":
             storage_class = value
-        elif name.startswith(encryption.PREFIXES):
-            raise encryption.refusal_of_write(headers)
         elif name.startswith(_NOT_BUILT):
             raise S3Error("NotImplemented", f"moln does not do what the header {name} asks for.", Header=name)
     if metadata:

@@ -31,6 +31,7 @@ from moln_node.s3.acl import handlers as acl
 from moln_node.s3.errors import S3Error
 from moln_node.s3.operation import Operation
 from moln_node.s3.policy import handlers as policy
+from moln_node.s3.sse import configuration as encryption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +102,11 @@ BUCKET: Table = {
     ("DELETE", "publicAccessBlock"): Operation(
         "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", controls.delete_public_access_block
     ),
+    ("GET", "encryption"): Operation("GetBucketEncryption", "s3:GetEncryptionConfiguration", encryption.get_encryption),
+    ("PUT", "encryption"): Operation("PutBucketEncryption", "s3:PutEncryptionConfiguration", encryption.put_encryption),
+    ("DELETE", "encryption"): Operation(
+        "DeleteBucketEncryption", "s3:PutEncryptionConfiguration", encryption.delete_encryption
+    ),
     ("GET", "quota"): Operation("GetBucketQuota", "s3:GetBucketQuota", quota.get_quota),
     ("PUT", "quota"): Operation("PutBucketQuota", "s3:PutBucketQuota", quota.put_quota),
     **unbuilt.BUCKET,
@@ -157,7 +163,7 @@ OBJECT: Table = {
 
 # Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
 _BUCKET_UNBUILT = (
-    "abac", "accelerate", "analytics", "encryption", "intelligent-tiering", "inventory", "logging",
+    "abac", "accelerate", "analytics", "intelligent-tiering", "inventory", "logging",
     "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable",
     "metadataTable", "metrics", "notification", "object-lock", "replication", "requestPayment", "session", "website",
 )  # fmt: skip

@@ -64,12 +64,6 @@ BUCKET: dict[tuple[str, str], Operation] = {
             _lists("ListBucketAnalyticsConfigurationResult"),
         ),
         (
-            "encryption",
-            "GetBucketEncryption",
-            "s3:GetEncryptionConfiguration",
-            _refuses("ServerSideEncryptionConfigurationNotFoundError"),
-        ),
-        (
             "intelligent-tiering",
             "GetBucketIntelligentTieringConfiguration",
             "s3:GetIntelligentTieringConfiguration",

@@ -17,32 +17,41 @@ from moln_node.s3.errors import S3Error
 from moln_node.s3.names import check_key
 from moln_node.s3.representation import checksum_headers, expiration_header, quoted, written_version
 from moln_node.s3.request_attributes import checked_class, describe
+from moln_node.s3.sse import cover as covers
 from moln_node.s3.versions import version_of
-from moln_node.store.model import Attributes, Sealed, Versioning
+from moln_node.store.model import Attributes, Versioning
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from moln_node.s3.call import Call
     from moln_node.s3.checksums import Algorithm, Declared
-    from moln_node.store.model import Bucket, Record
+    from moln_node.s3.sse.cover import Cover
+    from moln_node.store.model import Bucket, Record, Sealed
 
 MAX_PUT_BYTES: Final = 5 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A body on its way in: its bytes, its declared size, and the promises that its digests must keep."""
+    """A body on its way in: its bytes, its declared size, its cover, and the promises that its digests must keep."""
 
     call: Call
     size: int
+    cover: Cover
+    part: int
     digest: BodyDigest
     declared: Declared | None
     md5: bytes | None
 
     def body(self) -> AsyncIterator[bytes]:
-        """The bytes; to be taken once."""
-        return self.call.body(self.digest.take)
+        """The bytes as they are stored; to be taken once."""
+        return self.cover.body(self.call.body(self.digest.take), self.part)
+
+    @property
+    def stored_size(self) -> int:
+        """How many bytes `body` yields."""
+        return self.cover.size(self.size)
 
     async def seal(self) -> Sealed:
         """The digests, when the last byte has passed; BadDigest if a promise is broken."""
@@ -50,13 +59,14 @@ class Incoming:
         checksum = self.digest.checksum
         if self.declared is not None:
             self.declared.check(checksum.value, self.call.trailers.get(self.declared.algorithm.header))
-        return Sealed(self.digest.etag, checksum)
+        return self.cover.sealed(self.digest, self.size, self.part)
 
 
-def incoming(call: Call, algorithm: Algorithm | None = None) -> Incoming:
+def incoming(call: Call, cover: Cover, part: int = 0, algorithm: Algorithm | None = None) -> Incoming:
     """The body of a put or of a part, before its first byte is read.
 
-    `algorithm` is the one its upload demands. MissingContentLength, EntityTooLarge, InvalidDigest, InvalidRequest.
+    `part` is a part's number, `algorithm` the one that its upload demands. MissingContentLength, EntityTooLarge,
+    InvalidDigest, InvalidRequest.
     """
     size = call.size
     if size is None:
@@ -71,16 +81,17 @@ def incoming(call: Call, algorithm: Algorithm | None = None) -> Incoming:
             f" {declared.algorithm.name.lower()}",
         )
     used = declared.algorithm if declared else algorithm or checksums.ALGORITHMS[checksums.DEFAULT_ALGORITHM]
-    return Incoming(call, size, BodyDigest(used), declared, content_md5(call.headers.get("Content-MD5")))
+    return Incoming(call, size, cover, part, BodyDigest(used), declared, content_md5(call.headers.get("Content-MD5")))
 
 
-def finished(bucket: Bucket, record: Record) -> dict[str, str]:
-    """The headers that tell a writer what became of its object."""
+def finished(bucket: Bucket, record: Record, asking: Mapping[str, str]) -> dict[str, str]:
+    """The headers that tell a writer, who asked with these, what became of its object."""
     return {
         "ETag": quoted(record.etag),
         **written_version(record),
         **checksum_headers(record.checksum),
         **expiration_header(bucket, record),
+        **covers.shown(record.attributes.encryption, asking),
     }
 
 
@@ -88,20 +99,22 @@ async def put_object(call: Call) -> web.Response:
     """PutObject: write the body as the key's newest version."""
     check_key(call.key)
     described = describe(call.headers)
-    upload = incoming(call)
     bucket = call.bucket_record
+    upload = incoming(call, covers.for_write(call, call.headers, bucket, call.key))
     owned = ownership.for_object(call)
     record = await call.objects.put(
         call.bucket,
         call.key,
-        Attributes(owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl),
+        Attributes(
+            owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl, upload.cover.text
+        ),
         upload.body(),
-        size=upload.size,
+        size=upload.stored_size,
         seal=upload.seal,
         storage_class=checked_class(described.storage_class, call.bucket, call.key, call.objects.assign),
         precondition=conditions.write_precondition(call.headers),
     )
-    return web.Response(headers=finished(bucket, record))
+    return web.Response(headers=finished(bucket, record, call.headers))
 
 
 async def delete_object(call: Call) -> web.Response:

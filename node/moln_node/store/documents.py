@@ -56,7 +56,8 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
     `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it
-    never leaves the node.
+    never leaves the node. `size` is that of the bytes; where they are encrypted, `encryption` says how, and
+    `plain_size` is what the client wrote.
     """
 
     flags: int
@@ -75,6 +76,13 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     upload: str = ""
     ballot: bytes = b""
     past: tuple[bytes, ...] = ()
+    encryption: str = ""
+    plain_size: int = -1
+
+    @property
+    def shown_size(self) -> int:
+        """The size that S3 shows."""
+        return self.size if self.plain_size < 0 else self.plain_size
 
     @property
     def null(self) -> bool:
@@ -167,7 +175,9 @@ def bucket_identity(name: str) -> bytes:
 
 def attributes_model(document: RecordDocument) -> Attributes:
     """A writer's attributes as rooms above know them."""
-    return Attributes(document.owner, document.headers, document.metadata, document.tags, document.acl)
+    return Attributes(
+        document.owner, document.headers, document.metadata, document.tags, document.acl, document.encryption
+    )
 
 
 def checksum_tuple(value: Checksum | None) -> tuple[str, str, str] | None:
@@ -202,12 +212,13 @@ def record_model(
         kind=Kind.DELETE_MARKER if document.delete_marker else Kind.OBJECT,
         modified_ms=document.modified_ms,
         attributes=attributes_model(document),
-        size=document.size,
+        size=document.shown_size,
         etag=document.etag,
         storage_class=document.storage_class,
         checksum=checksum_model(document.checksum),
         parts=parts_model(parts),
         latest=latest,
+        stored_size=document.size,
     )
 
 

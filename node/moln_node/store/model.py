@@ -68,7 +68,8 @@ class Attributes:
     """What a writer says of an object besides its bytes.
 
     `headers` are the stored content headers by lower-case name (content-type, cache-control, ...); `metadata` is user
-    metadata by lower-case name without `x-amz-meta-`; `acl` is opaque to the store.
+    metadata by lower-case name without `x-amz-meta-`; `acl` is opaque to the store, and so is `encryption`, which is
+    empty where the bytes are as the client sent them.
     """
 
     owner: str
@@ -76,6 +77,7 @@ class Attributes:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     acl: str = ""
+    encryption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Record:
     """One version of a key.
 
     `version` orders it; `null` says that S3 shows it as version `null` (written while versioning was off or suspended).
-    `latest` says that it was the key's newest version when it was read.
+    `latest` says that it was the key's newest version when it was read. `size` is what the client wrote, `stored_size`
+    what there is to read: they differ where the bytes are encrypted. The sizes of parts are the client's too.
     """
 
     bucket: str
@@ -99,6 +102,7 @@ class Record:
     checksum: Checksum | None = None
     parts: tuple[Part, ...] = ()
     latest: bool = True
+    stored_size: int = 0
 
     @property
     def version_id(self) -> str:
@@ -135,10 +139,11 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What is known of a body only when its last byte has passed."""
+    """What is known of a body only when its last byte has passed; `size` is the client's where the bytes differ."""
 
     etag: str
     checksum: Checksum | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

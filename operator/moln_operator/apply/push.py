@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moln_operator.observe.nodes import Answer, NodeError
-from moln_operator.plan.credentials import to_json
+from moln_spec.credentials import reveal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Pusher:
 
     async def push(self, observed: Observed, cloud_map: CloudMap, document: Credentials) -> Mapping[str, Answer]:
         """Bring every node up to date that answers; what the nodes say afterwards, by pod name."""
-        text = to_json(document)
+        text = reveal(document)
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         found = await asyncio.gather(*(self._one(observed, pod, cloud_map, text, digest) for pod in observed.answers))
         return dict(zip(observed.answers, found, strict=True))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from moln_operator.kube import labels
 from moln_operator.plan import names
 from moln_operator.plan.credentials import ROOT_OWNER
+from moln_spec.credentials import MASTER_KEY_BYTES
 
 if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
@@ -26,9 +27,22 @@ def missing(observed: Observed) -> tuple[Manifest, ...]:
         identity = observed.previous_map.uid if observed.previous_map is not None else cloud.metadata.uid
         values = {names.SECRET_KEY: secrets.token_urlsafe(32), names.IDENTITY_KEY: identity}
         made.append(_secret(cloud.metadata.name, names.cluster_secret(cloud.metadata.name), values))
+    if observed.master_keys is None:
+        made.append(
+            _secret(cloud.metadata.name, names.master_keys_secret(cloud.metadata.name), _master_values(observed))
+        )
     if observed.root is None and not any(cloud.root_secret_name in problem for problem in observed.problems):
         made.append(_secret(cloud.metadata.name, cloud.root_secret_name, _root_values(observed)))
     return tuple(made)
+
+
+def _master_values(observed: Observed) -> dict[str, str]:
+    """A new master key, or those that nodes still have where their Secret was deleted: objects depend on them."""
+    kept = observed.stored.master_keys if observed.stored is not None else ()
+    if kept:
+        return {names.ACTIVE_KEY: kept[0].id, **{key.id: key.key.get_secret_value() for key in kept}}
+    new = f"key-{secrets.token_hex(4)}"
+    return {names.ACTIVE_KEY: new, new: base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode()}
 
 
 def _root_values(observed: Observed) -> dict[str, str]:

@@ -15,7 +15,7 @@ from moln_operator.observe.nodes import NodeError
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.plan import names
 from moln_spec.cloudmap import CloudMap
-from moln_spec.credentials import AccessKey, Credentials
+from moln_spec.credentials import AccessKey, Credentials, MasterKey
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.policy import ReplicationPolicy
 from moln_spec.resources.storagenode import StorageNode
@@ -59,6 +59,8 @@ class Observer:
         keys, problems = await self._keys(cloud)
         root_problems = tuple(text for name, text in problems if name == cloud.root_secret_name)
         cluster = self._cluster_secret(key)
+        stored = self._stored_credentials(key)
+        master_keys, key_problems = await self._master_keys(cloud, stored)
         pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
         answers = await self._answers(pods, cluster)
         return Observed(
@@ -69,13 +71,15 @@ class Observer:
             ),
             root=keys.pop(cloud.root_secret_name, None),
             cluster=cluster,
+            master_keys=master_keys,
             keys=keys,
             problems=root_problems,
             warnings=(
                 *(text for _, text in problems if text not in root_problems),
                 *await self._certificate_problems(cloud),
+                *key_problems,
             ),
-            stored=self._stored_credentials(key),
+            stored=stored,
             previous_map=await self._newest_map(key, pods, answers, cluster),
             map_version=self._map_version(key),
             stateful_sets=self._by_name(key, "StatefulSet"),
@@ -129,6 +133,23 @@ class Observer:
         if not {"tls.crt", "tls.key"} <= set(data):
             return (f"Secret {name} is no certificate; give it tls.crt and tls.key (kubectl create secret tls {name})",)
         return ()
+
+    async def _master_keys(
+        self, cloud: Cloud, stored: Credentials | None
+    ) -> tuple[tuple[MasterKey, ...] | None, tuple[str, ...]]:
+        """The master keys, the active one first, and why they can't be read: then those of the nodes stay in force."""
+        name = names.master_keys_secret(cloud.metadata.name)
+        data = await self._secret_data(cloud.metadata.namespace, name)
+        if data is None:
+            return None, ()
+        try:
+            return master_keys(data), ()
+        except (KeyError, ValueError):
+            sentence = (
+                f"Secret {name} holds no master keys; give it for each an entry of its id with 32 bytes in base64, "
+                "and the id of the one to encrypt new objects under as active"
+            )
+            return stored.master_keys if stored is not None else (), (sentence,)
 
     async def _secret_data(self, namespace: str, name: str) -> dict[str, str] | None:
         """A Secret's data: from the inventory where the operator wrote it, else read now."""
@@ -187,6 +208,17 @@ class Observer:
         reachable = {name: pod.content["ip"] for name, pod in pods.items() if pod.content["ip"] and not pod.deleting}
         found = await asyncio.gather(*(self._nodes.status(ip, cluster.secret) for ip in reachable.values()))
         return dict(zip(reachable, found, strict=True))
+
+
+def master_keys(data: dict[str, str]) -> tuple[MasterKey, ...]:
+    """The master keys in a Secret's data, the active one first; KeyError, ValueError where it is no such Secret."""
+    found = {
+        key_id: MasterKey.model_validate({"id": key_id, "key": _text(data, key_id).strip()})
+        for key_id in sorted(data)
+        if key_id != names.ACTIVE_KEY
+    }
+    first = found.pop(_text(data, names.ACTIVE_KEY).strip())
+    return (first, *found.values())
 
 
 def _text(data: dict[str, str], name: str) -> str:

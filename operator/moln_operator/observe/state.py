@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from moln_operator.kube.inventory import Known
     from moln_spec.cloudmap import CloudMap
-    from moln_spec.credentials import Credentials
+    from moln_spec.credentials import Credentials, MasterKey
     from moln_spec.resources.cloud import Cloud
     from moln_spec.resources.policy import ReplicationPolicy
     from moln_spec.resources.storagenode import StorageNode
@@ -44,9 +44,10 @@ class Observed:
         policies: the ReplicationPolicies that refer to it.
         root: the administrator's key; None where the Secret does not exist.
         cluster: what the nodes share; None where the Secret does not exist.
+        master_keys: what objects are encrypted under, the active one first; None where there is no such Secret.
         keys: further access keys by the name of their Secret, as far as they could be read.
         problems: why the administrator's key can't be read, as sentences.
-        warnings: which other Secrets can't be used, further keys and the certificate, as sentences.
+        warnings: which other Secrets can't be used, further keys, master keys and the certificate, as sentences.
         stored: the access keys as nodes were last given them.
         previous_map: the newest map that anyone has; None before the first.
         map_version: resourceVersion of the map's ConfigMap; empty where it does not exist.
@@ -65,6 +66,7 @@ class Observed:
     policies: tuple[ReplicationPolicy, ...] = ()
     root: KeyPair | None = None
     cluster: ClusterSecret | None = None
+    master_keys: tuple[MasterKey, ...] | None = None
     keys: Mapping[str, KeyPair] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -79,6 +81,11 @@ class Observed:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
     now: float = 0.0
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether every Secret is there that nodes cannot start without."""
+        return self.root is not None and self.cluster is not None and self.master_keys is not None
 
     def answer(self, pod: str) -> Answer:
         """What the node of a pod said."""

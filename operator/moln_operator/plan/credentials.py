@@ -1,14 +1,13 @@
-"""The access keys that nodes shall take, with the grace of those that were replaced."""
+"""The access keys that nodes shall take, with the grace of those that were replaced, and the master keys."""
 
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Final
 
 from moln_operator.kube import labels
 from moln_operator.plan import names
-from moln_spec.credentials import AccessKey, Credentials, KeyPolicy
+from moln_spec.credentials import AccessKey, Credentials, KeyPolicy, reveal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,13 +58,7 @@ def credentials(observed: Observed) -> Credentials:
         expires = key.expires if key.expires is not None else int(observed.now) + grace
         if key.access_key not in declared and expires > observed.now:
             leaving.append(key.model_copy(update={"expires": expires}))
-    return Credentials(keys=(*declared.values(), *leaving))
-
-
-def to_json(document: Credentials) -> str:
-    """The document with its secrets in clear, for the Secret and for nodes."""
-    keys = [{**key.model_dump(mode="json"), "secret_key": key.secret_key.get_secret_value()} for key in document.keys]
-    return json.dumps({"keys": keys}, indent=1, sort_keys=True)
+    return Credentials(keys=(*declared.values(), *leaving), master_keys=observed.master_keys or ())
 
 
 def secret(observed: Observed, document: Credentials) -> Manifest:
@@ -76,5 +69,5 @@ def secret(observed: Observed, document: Credentials) -> Manifest:
         "kind": "Secret",
         "metadata": {"name": names.credentials_secret(cloud), "labels": labels.of_cloud(cloud)},
         "type": "Opaque",
-        "data": {names.CREDENTIALS_KEY: base64.b64encode(to_json(document).encode()).decode()},
+        "data": {names.CREDENTIALS_KEY: base64.b64encode(reveal(document).encode()).decode()},
     }

@@ -8,6 +8,7 @@ MAP_KEY: Final = "cloud-map.json"
 CREDENTIALS_KEY: Final = "credentials.json"
 SECRET_KEY: Final = "secret"  # noqa: S105 (a name)
 IDENTITY_KEY: Final = "identity"
+ACTIVE_KEY: Final = "active"
 ACCESS_KEY: Final = "access_key"
 ACCESS_SECRET: Final = "secret_key"  # noqa: S105 (a name)
 VOLUME: Final = "data"
@@ -34,6 +35,11 @@ def cluster_secret(cloud: str) -> str:
 def credentials_secret(cloud: str) -> str:
     """The Secret with the access keys as nodes read them."""
     return f"{cloud}-credentials"
+
+
+def master_keys_secret(cloud: str) -> str:
+    """The Secret with the keys that objects are encrypted under."""
+    return f"{cloud}-master-keys"
 
 
 def service_account(cloud: str) -> str:

@@ -37,6 +37,7 @@ def teardown(observed: Observed) -> Teardown:
     kept = (
         ("Secret", observed.cloud.root_secret_name),
         ("Secret", names.cluster_secret(cloud)),
+        ("Secret", names.master_keys_secret(cloud)),
         ("ConfigMap", names.map_config(cloud)),
     )
     left = tuple(child for child in kept if child in observed.children)

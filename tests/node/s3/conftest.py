@@ -20,6 +20,7 @@ import pytest
 from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 from tests.cluster.in_process import many
 
 from moln_node.s3.app import make_runner
@@ -27,7 +28,7 @@ from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings
 from moln_spec.classes import StorageClass
 from moln_spec.cloudmap import CloudMap, MapNode
-from moln_spec.credentials import AccessKey, Credentials
+from moln_spec.credentials import AccessKey, Credentials, MasterKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,7 +42,11 @@ KEYS = Credentials(
         AccessKey(access_key="ALTKEY", secret_key="alt-secret-key", id="alt-id", name="Alt"),
         AccessKey(access_key="ADMINKEY", secret_key="admin-secret-key", id="admin-id", name="Admin", policy="admin"),
         AccessKey(access_key="READKEY", secret_key="read-secret-key", id="main-id", name="Main", policy="read-only"),
-    )
+    ),
+    master_keys=(
+        MasterKey(id="first", key=SecretStr("A" * 43 + "=")),
+        MasterKey(id="second", key=SecretStr("B" * 43 + "=")),
+    ),
 )
 CLOUD_MAP = CloudMap(
     cloud="test",
@@ -60,6 +65,8 @@ class Server:
     port: int
     objects: Objects
     loop: asyncio.AbstractEventLoop
+    keyring: Keyring
+    credentials: Credentials = KEYS
 
     @property
     def url(self) -> str:
@@ -126,12 +133,13 @@ class serving:  # noqa: N801 used as a context manager, named as one
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         async with _objects(self._data) as objects:
-            runner = make_runner(objects, Keyring(KEYS), self._settings)
+            keyring = Keyring(KEYS)
+            runner = make_runner(objects, keyring, self._settings)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             host, port = runner.addresses[0][:2]
-            self._server = Server(host, port, objects, asyncio.get_running_loop())
+            self._server = Server(host, port, objects, asyncio.get_running_loop(), keyring)
             self._ready.set()
             await self._stop.wait()
             await runner.cleanup()

@@ -1,6 +1,7 @@
-"""The access keys in force, replaced as one while the node serves, with the signing keys derived from them.
+"""The access and master keys in force, replaced as one while the node serves, with the signing keys derived from them.
 
-Read by authentication on every request; replaced through port 9001. Holds secrets in memory and never logs them.
+Read by authentication on every request, and by encryption; replaced through port 9001. Holds secrets in memory and
+never logs them.
 """
 
 from __future__ import annotations
@@ -54,11 +55,12 @@ def derive(secret: str, date: str, region: str, service: str) -> hmac.HMAC:
 
 
 class Keyring:
-    """Every access key that is valid now."""
+    """Every access key and master key that is valid now."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._keys: dict[str, Key] = {}
         self._names: dict[str, str] = {}
+        self._masters: dict[str, bytes] = {}
         self._signing: dict[tuple[str, str, str, str], hmac.HMAC] = {}
         self.replace(credentials)
 
@@ -71,6 +73,7 @@ class Keyring:
             keys[key.access_key] = Key(identity, key.secret_key.get_secret_value(), key.expires)
         self._keys = keys
         self._names = {key.id: key.name for key in credentials.keys}
+        self._masters = {key.id: key.raw for key in credentials.master_keys}
         self._signing = {}
 
     def find(self, access_key: str, now: float) -> Key | None:
@@ -85,6 +88,16 @@ class Keyring:
     def knows_owner(self, owner_id: str) -> bool:
         """Whether a key of this owner is in force."""
         return owner_id in self._names
+
+    @property
+    def active_master_key(self) -> tuple[str, bytes] | None:
+        """The master key for new objects, with its id."""
+        return next(iter(self._masters.items()), None)
+
+    def master_key(self, key_id: str) -> tuple[str, bytes] | None:
+        """The master key of this id, with its id."""
+        key = self._masters.get(key_id)
+        return None if key is None else (key_id, key)
 
     def signing_key(self, key: Key, date: str, region: str, service: str = "s3") -> hmac.HMAC:
         """SigV4's signing key, derived once a day and region while it is remembered."""
