@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from moln_node.cluster import locking
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.messages import Install, SlotWrite
 from moln_node.cluster.registers import Change
@@ -113,12 +114,14 @@ class Buckets:
 
         def changed(bucket: Bucket) -> Bucket:
             merged = {**bucket.settings, **(settings or {})}
-            return replace(
+            after = replace(
                 bucket,
                 settings={key: value for key, value in merged.items() if value is not None},
                 versioning=bucket.versioning if versioning is None else versioning,
                 quota_bytes=bucket.quota_bytes if quota_bytes is None else quota_bytes or None,
             )
+            locking.require_sound(after)
+            return after
 
         return (await self._set(name, None, changed)).bucket
 

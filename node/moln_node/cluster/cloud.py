@@ -7,12 +7,13 @@ way, and leaves every decision to `registers`. Multipart uploads are in `uploads
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from moln_node.cluster import records
+from moln_node.cluster import locking, records
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.listings import Listings
 from moln_node.cluster.messages import PartsAsk, SlotWrite, UsageAsk
@@ -21,7 +22,7 @@ from moln_node.cluster.readings import CloudReading, Located
 from moln_node.cluster.registers import Change
 from moln_node.cluster.spreading import Spreading, forget
 from moln_node.cluster.uploads import Uploads
-from moln_node.store import inline
+from moln_node.store import documents, inline
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import CorruptError, NoSuchBucketError, QuotaExceededError, StoreError
 from moln_node.store.ingest import gather
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         Part,
         Precondition,
         Record,
+        Retention,
         Sealed,
         Upload,
         UploadListing,
@@ -281,6 +283,9 @@ class CloudObjects:
         *,
         tags: Mapping[str, str] | None = None,
         acl: str | None = None,
+        retention: Retention | None = None,
+        hold: str | None = None,
+        bypass_governance: bool = False,
     ) -> Record:
         """See `Objects.set_attributes`."""
         known = await self._buckets.get(bucket)
@@ -289,10 +294,17 @@ class CloudObjects:
 
         def choose(view: View, ballot: bytes) -> Change:
             row = records.live_row(view, version_id)
+            lock = documents.lock_model(row.document.lock)
+            if retention is not None:
+                locking.require_retainable(lock, retention, wall_ms(), bypass=bypass_governance)
+                lock = replace(lock, retention=retention)
+            if hold is not None:
+                lock = replace(lock, hold=hold)
             document = msgspec.structs.replace(
                 row.document,
                 tags=row.document.tags if tags is None else dict(tags),
                 acl=row.document.acl if acl is None else acl,
+                lock=documents.lock_tuple(lock),
             )
             holders = view.holders[row.slot]
 
@@ -312,12 +324,13 @@ class CloudObjects:
         *,
         owner: str = "",
         precondition: Precondition | None = None,
+        bypass_governance: bool = False,
     ) -> Deleted:
         """See `Objects.delete`."""
         known = await self._buckets.get(bucket)
         register = Register(Space.OBJECTS, key, bucket, known.incarnation)
         if version_id is not None:
-            return await self._delete_version(register, version_id, precondition)
+            return await self._delete_version(register, version_id, precondition, bypass=bypass_governance)
         versioning = known.bucket.versioning
         now_ms = wall_ms()
 
@@ -340,7 +353,9 @@ class CloudObjects:
             return Deleted(None, delete_marker=False)
         return Deleted(records.shown_id(row), delete_marker=True)
 
-    async def _delete_version(self, register: Register, version_id: str, precondition: Precondition | None) -> Deleted:
+    async def _delete_version(
+        self, register: Register, version_id: str, precondition: Precondition | None, *, bypass: bool
+    ) -> Deleted:
         """Drop one version for good."""
         slot = records.slot_of(version_id)
         if slot is None:
@@ -352,6 +367,7 @@ class CloudObjects:
                 return Change()
             if precondition is not None:
                 records.meet(precondition, row.document)
+            locking.require_removable(documents.lock_model(row.document.lock), wall_ms(), bypass=bypass)
             null = row.document.null
             grave = tombstone(ballot if null else row.version, ballot, null=null, now_ms=wall_ms())
             return Change((grave,))
@@ -428,9 +444,10 @@ class CloudObjects:
         sealed: Sealed,
         *,
         precondition: Precondition | None = None,
+        retention: Retention | None = None,
     ) -> Record:
         """See `Objects.complete_upload`."""
-        return await self._uploads.complete(bucket, key, upload_id, parts, sealed, precondition)
+        return await self._uploads.complete(bucket, key, upload_id, parts, sealed, precondition, retention)
 
     async def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """See `Objects.abort_upload`."""

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster import lifecycle
-from moln_node.store.errors import NoSuchBucketError, NoSuchUploadError, PreconditionFailedError, StoreError
+from moln_node.store.errors import (
+    NoSuchBucketError,
+    NoSuchUploadError,
+    ObjectLockedError,
+    PreconditionFailedError,
+    StoreError,
+)
 from moln_node.store.model import Precondition
 
 if TYPE_CHECKING:
@@ -84,6 +90,8 @@ async def _sweep_versions(
                 swept.versions += 1
             except PreconditionFailedError:
                 continue  # written meanwhile: the next sweep judges what is there then
+            except ObjectLockedError:
+                continue  # a later sweep comes when it is free
             except StoreError as error:
                 swept.failed += 1
                 _log.warning("lifecycle: %s/%r could not be removed: %s", bucket.name, record.key, error)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Part,
         Precondition,
         Record,
+        Retention,
         Sealed,
         Upload,
         UploadListing,
@@ -70,7 +71,10 @@ class Objects(Protocol):
         versioning: Versioning | None = None,
         quota_bytes: int | None = None,
     ) -> Bucket:
-        """Change what is given (a setting of None is removed; a quota of 0 is removed), leave the rest."""
+        """Change what is given (a setting of None is removed; a quota of 0 is removed), leave the rest.
+
+        BucketStateError where object lock would be without versioning.
+        """
         ...
 
     async def delete_bucket(self, name: str) -> None:
@@ -125,8 +129,15 @@ class Objects(Protocol):
         *,
         tags: Mapping[str, str] | None = None,
         acl: str | None = None,
+        retention: Retention | None = None,
+        hold: str | None = None,
+        bypass_governance: bool = False,
     ) -> Record:
-        """Change a version's tags or ACL in place; its bytes, etag and modification time stay."""
+        """Change a version's tags, ACL, retention or legal hold in place; its bytes, etag and modification time stay.
+
+        ObjectLockedError where `retention` would cut short what the version has, unless it is one of governance and
+        `bypass_governance`.
+        """
         ...
 
     async def delete(
@@ -137,10 +148,12 @@ class Objects(Protocol):
         *,
         owner: str = "",
         precondition: Precondition | None = None,
+        bypass_governance: bool = False,
     ) -> Deleted:
         """Delete as the bucket's versioning has it: drop the object, add a delete marker, or drop the version.
 
-        Deleting what is not there succeeds, as in S3, unless the precondition says otherwise.
+        Deleting what is not there succeeds, as in S3, unless the precondition says otherwise. ObjectLockedError where
+        a version is named that its lock keeps; `bypass_governance` passes a retention of that mode.
         """
         ...
 
@@ -212,9 +225,11 @@ class Objects(Protocol):
         sealed: Sealed,
         *,
         precondition: Precondition | None = None,
+        retention: Retention | None = None,
     ) -> Record:
         """Make the parts, in this order, the object; InvalidPartError if they are not the ones now there.
 
+        `retention` is the object's where its upload was begun with none.
         Completing again returns the record while it is still the newest of its key; NoSuchUploadError later.
         """
         ...

@@ -84,6 +84,7 @@ def object_row(
         upload=upload,
         encryption=attributes.encryption,
         plain_size=-1 if sealed.size is None else sealed.size,
+        lock=documents.lock_tuple(attributes.lock),
     )
     return Row(version, version, document)
 
@@ -110,7 +111,7 @@ def meet(precondition: Precondition, found: RecordDocument | None) -> None:
         raise PreconditionFailedError("the object is not the one that If-Match names")
     if precondition.if_none_match is not None and etag is not None and precondition.if_none_match in ("*", etag):
         raise PreconditionFailedError("the object exists, and If-None-Match forbids that")
-    if precondition.if_size is not None and (found is None or found.size != precondition.if_size):
+    if precondition.if_size is not None and (found is None or found.shown_size != precondition.if_size):
         raise PreconditionFailedError("the object does not have the size demanded")
     moment = precondition.if_modified_ms
     if moment is not None and (found is None or found.modified_ms // 1000 != moment // 1000):

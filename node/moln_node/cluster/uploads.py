@@ -7,6 +7,7 @@ one transaction each. No byte is copied.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.members import Members
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
-    from moln_node.store.model import Attributes, Precondition, Record, Sealed
+    from moln_node.store.model import Attributes, Precondition, Record, Retention, Sealed
 
 _MOST_PARTS = 10_000
 _ABORTS_AT_ONCE = 8
@@ -69,6 +70,7 @@ class Uploads:
             checksum=(checksum[0], "", checksum[1]),
             segments=(),
             encryption=attributes.encryption,
+            lock=documents.lock_tuple(attributes.lock),
         )
         register = _upload_register(known, key, upload_id)
         row = await self._registers.write(register, lambda version: Row(version, version, document))
@@ -145,6 +147,7 @@ class Uploads:
         wanted: Sequence[Part],
         sealed: Sealed,
         precondition: Precondition | None,
+        retention: Retention | None,
     ) -> Record:
         """Make the wanted parts, in this order, the object; the others are dropped."""
         known = await self._cloud.known(bucket)
@@ -165,12 +168,15 @@ class Uploads:
         ends = (uploadkeys.upload(key, upload_id), uploadkeys.parts(key, upload_id))
         size = sum(row.document.size for _, row in chosen)
         modified_ms = wall_ms()
+        attributes = upload.attributes
+        if retention is not None and not attributes.lock.retention.mode:
+            attributes = replace(attributes, lock=replace(attributes.lock, retention=retention))
 
         def row_at(version: bytes) -> Row:
             null = known.bucket.versioning is not Versioning.ENABLED
             return records.object_row(
                 version,
-                upload.attributes,
+                attributes,
                 size,
                 sealed,
                 upload.storage_class,

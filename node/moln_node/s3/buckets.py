@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from moln_node.cluster import locking
 from moln_node.s3 import tag_set, xml
 from moln_node.s3.acl import ownership
 from moln_node.s3.errors import S3Error
 from moln_node.s3.listing import make_token, owner_element, read_token
+from moln_node.s3.lock.configuration import NO_DEFAULT
 from moln_node.s3.names import check_bucket_name
 from moln_node.s3.parameters import page_size
 from moln_node.s3.representation import second
@@ -68,10 +70,12 @@ def _bucket(bucket: Bucket, region: str) -> str:
 async def create_bucket(call: Call) -> web.Response:
     """CreateBucket: owned by the caller. Asking again for what is there changes nothing, and is no error."""
     check_bucket_name(call.bucket)
-    if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
-        raise S3Error("NotImplemented", "moln does not do object lock: create the bucket without it.")
+    locked = call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
     settings = await _configured(call) | ownership.for_bucket(call.headers, call.identity.id, call.keyring)
-    bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000), settings=settings)
+    if locked:
+        settings[locking.SETTING] = NO_DEFAULT
+    versioning = Versioning.ENABLED if locked else Versioning.OFF
+    bucket = Bucket(call.bucket, call.identity.id, int(call.settings.now() * 1000), versioning, settings=settings)
     try:
         await call.objects.create_bucket(bucket)
     except BucketExistsError as error:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from moln_node.s3 import checksums, conditions, xml
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock.configuration import default_retention
 from moln_node.s3.representation import quoted, written_version
 from moln_node.s3.sse import cover as covers
 from moln_node.store.errors import NoSuchUploadError
@@ -63,6 +64,7 @@ async def complete_multipart_upload(call: Call) -> web.Response:
         parts,
         Sealed(etag_of(parts), checksum, size),
         precondition=conditions.write_precondition(call.headers),
+        retention=default_retention(call.bucket_record, call.settings.now()),
     )
     return web.Response(
         body=_result(call, record),

@@ -15,6 +15,7 @@ from moln_node.s3.acl import ownership
 from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.names import check_key
 from moln_node.s3.representation import quoted, second, written_version
 from moln_node.s3.request_attributes import checked_class, describe
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from moln_node.s3.checksums import Algorithm
     from moln_node.s3.copy_source import Source
     from moln_node.s3.request_attributes import Described
-    from moln_node.store.model import Bucket, Checksum, Record, Sealed
+    from moln_node.store.model import Bucket, Checksum, Lock, Record, Sealed
 
 COPY: Final = "COPY"
 REPLACE: Final = "REPLACE"
@@ -43,6 +44,7 @@ async def copy_object(call: Call) -> web.Response:
     storage_class = checked_class(described.storage_class, call.bucket, call.key, call.objects.assign)
     owned = ownership.for_object(call)
     cover = covers.for_write(call, call.headers, call.bucket_record, call.key)
+    lock = await locks.for_write(call, call.headers, call.key)
     async with open_source(call) as (source, source_bucket, reading):
         original = reading.record
         changed = new_metadata or described.storage_class is not None or sse_headers.asked(call.headers) is not None
@@ -56,7 +58,7 @@ async def copy_object(call: Call) -> web.Response:
         record = await call.objects.put(
             call.bucket,
             call.key,
-            _attributes(owned, described, original, cover.text, new_metadata=new_metadata, new_tags=new_tags),
+            _attributes(owned, described, original, cover.text, lock, new_metadata=new_metadata, new_tags=new_tags),
             cover.body(digest.passing(source_cover.read(reading, 0, original.size))),
             size=cover.size(original.size),
             seal=seal,
@@ -128,6 +130,7 @@ def _attributes(
     described: Described,
     original: Record,
     encryption: str,
+    lock: Lock,
     *,
     new_metadata: bool,
     new_tags: bool,
@@ -141,4 +144,5 @@ def _attributes(
         (described.tags or {}) if new_tags else kept.tags,
         owned.acl,
         encryption,
+        lock,
     )

@@ -41,6 +41,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     ),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidChunkSizeError": (403, "Only the last chunk is allowed to have a size less than 8192 bytes"),
+    "InvalidBucketState": (409, "The request is not valid for the current state of the bucket."),
     "InvalidDigest": (400, "The Content-MD5 or checksum value that you specified is not valid."),
     "InvalidLocationConstraint": (400, "The specified location constraint is not valid."),
     "InvalidObjectState": (403, "The operation is not valid for the current state of the object."),
@@ -56,6 +57,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions of the policy document."),
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRequest": (400, "The request is not valid."),
+    "InvalidRetentionPeriod": (400, "The retention period is not valid: a whole number, at most 100 years."),
     "InvalidStorageClass": (400, "The storage class you specified is not valid"),
     "InvalidTag": (400, "The tag provided was not a valid tag. It may be too long, or hold characters not allowed."),
     "InvalidTargetBucketForLogging": (400, "The target bucket for logging does not exist or is not yours."),
@@ -80,6 +82,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "NoSuchKey": (404, "The specified key does not exist."),
     "NoSuchLifecycleConfiguration": (404, "The lifecycle configuration does not exist"),
     "NoSuchPublicAccessBlockConfiguration": (404, "The public access block configuration was not found"),
+    "NoSuchObjectLockConfiguration": (404, "The specified object does not have a ObjectLock configuration"),
     "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (
         404,
@@ -180,6 +183,13 @@ _SIMPLE: Mapping[type[store.StoreError], str] = {
 }
 
 
+# those whose own words are the best
+_TOLD: Mapping[type[store.StoreError], str] = {
+    store.ObjectLockedError: "AccessDenied",
+    store.BucketStateError: "InvalidBucketState",
+}
+
+
 def from_store(error: store.StoreError, bucket: str, key: str) -> S3Error:
     """What a store's refusal is called in S3."""
     if isinstance(error, store.NoSuchKeyError):
@@ -197,6 +207,8 @@ def from_store(error: store.StoreError, bucket: str, key: str) -> S3Error:
         return S3Error("MethodNotAllowed", headers=headers, ResourceType="DeleteMarker")
     if isinstance(error, store.NoSuchBucketError | store.BucketExistsError | store.BucketNotEmptyError):
         return S3Error(_SIMPLE[type(error)], BucketName=bucket)
+    if type(error) in _TOLD:
+        return S3Error(_TOLD[type(error)], f"{error}")
     if isinstance(error, store.CorruptError):
         return S3Error("InternalError", "The stored bytes failed their checksum, so they are not served.")
     return S3Error(_SIMPLE.get(type(error), "InternalError"))

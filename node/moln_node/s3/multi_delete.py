@@ -16,6 +16,7 @@ from moln_node.s3 import xml
 from moln_node.s3.conditions import precondition_of
 from moln_node.s3.documents import read_document
 from moln_node.s3.errors import S3Error, from_store
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.versions import checked_version
 from moln_node.store.errors import StoreError
 
@@ -87,6 +88,7 @@ async def _delete(call: Call, entry: Entry, *, quiet: bool) -> str:
             version_id,
             owner=call.identity.id,
             precondition=precondition_of(entry.etag, entry.size, entry.modified),
+            bypass_governance=await locks.bypasses(call, entry.key),
         )
     except S3Error as error:
         return _error(entry, error)

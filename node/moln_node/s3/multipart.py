@@ -16,6 +16,7 @@ from moln_node.s3.copy import result_elements, source_version
 from moln_node.s3.copy_source import open_source
 from moln_node.s3.digests import BodyDigest
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.names import check_key
 from moln_node.s3.ranges import ByteRange, parse_copy_range
 from moln_node.s3.reading import part_number
@@ -42,7 +43,15 @@ async def create_multipart_upload(call: Call) -> web.Response:
     upload = await call.objects.create_upload(
         call.bucket,
         call.key,
-        Attributes(owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl, cover.text),
+        Attributes(
+            owned.owner,
+            described.headers,
+            described.metadata,
+            described.tags or {},
+            owned.acl,
+            cover.text,
+            await locks.asked_for(call, call.headers, call.key),
+        ),
         storage_class=checked_class(described.storage_class, call.bucket, call.key, call.objects.assign),
         checksum_algorithm=algorithm,
         checksum_type=checksum_type,

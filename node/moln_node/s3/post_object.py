@@ -16,6 +16,7 @@ from moln_node.s3.auth.source import Source
 from moln_node.s3.digests import BodyDigest, content_md5
 from moln_node.s3.errors import S3Error
 from moln_node.s3.form import Form, boundary_of
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.names import check_key
 from moln_node.s3.post_policy import read_policy
 from moln_node.s3.request_attributes import checked_class, describe
@@ -79,6 +80,7 @@ async def _store(call: Call, form: Form, key: str, headers: CIMultiDict[str], ta
     described = describe(headers)
     owned = ownership.for_object(call, headers)
     cover = covers.for_write(call, headers, call.bucket_record, key)
+    lock = await locks.for_write(call, headers, key)
     declared = checksums.declared(headers)
     md5 = content_md5(headers.get("Content-MD5"))
     digest = BodyDigest(declared.algorithm if declared else checksums.ALGORITHMS[checksums.DEFAULT_ALGORITHM])
@@ -93,7 +95,13 @@ async def _store(call: Call, form: Form, key: str, headers: CIMultiDict[str], ta
         call.bucket,
         key,
         Attributes(
-            owned.owner, described.headers, described.metadata, tags or described.tags or {}, owned.acl, cover.text
+            owned.owner,
+            described.headers,
+            described.metadata,
+            tags or described.tags or {},
+            owned.acl,
+            cover.text,
+            lock,
         ),
         cover.body(digest.passing(form.file())),
         size=cover.size(form.size),

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from moln_node.s3.conditions import Verdict, precondition_failed, read_verdict
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.ranges import ByteRange, parse_range
 from moln_node.s3.representation import checksum_headers, object_headers, response_overrides
 from moln_node.s3.sse import cover as covers
@@ -45,7 +46,7 @@ async def get_object(call: Call) -> web.StreamResponse:
         if unchanged is not None:
             return unchanged
         selection = select(call, reading.record)
-        headers = _headers(call, reading.record, selection) | overrides
+        headers = _headers(call, reading.record, selection) | await locks.shown(call, reading.record) | overrides
         status = 206 if selection.partial else 200
         span = selection.span
         blocks = cover.read(reading, span.start, span.end)
@@ -63,7 +64,7 @@ async def head_object(call: Call) -> web.Response:
     if unchanged is not None:
         return unchanged
     selection = select(call, record)
-    headers = _headers(call, record, selection) | overrides
+    headers = _headers(call, record, selection) | await locks.shown(call, record) | overrides
     headers["Content-Length"] = str(selection.span.length)
     return web.Response(status=206 if selection.partial else 200, headers=headers)
 

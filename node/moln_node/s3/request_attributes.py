@@ -1,7 +1,7 @@
 """What the headers of a put, a copy or a new upload say of the object: content headers, metadata, tags, class.
 
 Pure, called by `writing`, `copy` and `multipart`. A header that asks for what moln does not do is refused here, so that
-nobody believes an object to be locked that is not. Encryption is the business of `moln_node.s3.sse`.
+nobody believes it done. Encryption is the business of `moln_node.s3.sse`, object lock that of `moln_node.s3.lock`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _CONTENT_HEADERS: Final = frozenset(
 )
 _METADATA_BYTES: Final = 2048
 _NOT_BUILT: Final = (
-    "x-amz-object-lock-",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 )

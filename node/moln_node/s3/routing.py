@@ -29,6 +29,8 @@ from moln_node.s3 import (
 from moln_node.s3.acl import controls
 from moln_node.s3.acl import handlers as acl
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock import configuration as lock_configuration
+from moln_node.s3.lock import handlers as lock
 from moln_node.s3.operation import Operation
 from moln_node.s3.policy import handlers as policy
 from moln_node.s3.sse import configuration as encryption
@@ -107,6 +109,12 @@ BUCKET: Table = {
     ("DELETE", "encryption"): Operation(
         "DeleteBucketEncryption", "s3:PutEncryptionConfiguration", encryption.delete_encryption
     ),
+    ("GET", "object-lock"): Operation(
+        "GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", lock_configuration.get_object_lock
+    ),
+    ("PUT", "object-lock"): Operation(
+        "PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", lock_configuration.put_object_lock
+    ),
     ("GET", "quota"): Operation("GetBucketQuota", "s3:GetBucketQuota", quota.get_quota),
     ("PUT", "quota"): Operation("PutBucketQuota", "s3:PutBucketQuota", quota.put_quota),
     **unbuilt.BUCKET,
@@ -115,7 +123,6 @@ BUCKET: Table = {
 }
 
 OBJECT: Table = {
-    **unbuilt.OBJECT,
     ("OPTIONS", ""): Operation("Preflight", "", cors.preflight, checked=False, signed=False),
     ("GET", ""): Operation("GetObject", "s3:GetObject", reading.get_object, version_action="s3:GetObjectVersion"),
     ("HEAD", ""): Operation("HeadObject", "s3:GetObject", reading.head_object, version_action="s3:GetObjectVersion"),
@@ -153,6 +160,10 @@ OBJECT: Table = {
         tagging.delete_object_tagging,
         version_action="s3:DeleteObjectVersionTagging",
     ),
+    ("GET", "retention"): Operation("GetObjectRetention", "s3:GetObjectRetention", lock.get_retention),
+    ("PUT", "retention"): Operation("PutObjectRetention", "s3:PutObjectRetention", lock.put_retention, checked=False),
+    ("GET", "legal-hold"): Operation("GetObjectLegalHold", "s3:GetObjectLegalHold", lock.get_legal_hold),
+    ("PUT", "legal-hold"): Operation("PutObjectLegalHold", "s3:PutObjectLegalHold", lock.put_legal_hold, checked=False),
     ("GET", "acl"): Operation(
         "GetObjectAcl", "s3:GetObjectAcl", acl.get_object_acl, version_action="s3:GetObjectVersionAcl"
     ),
@@ -165,10 +176,10 @@ OBJECT: Table = {
 _BUCKET_UNBUILT = (
     "abac", "accelerate", "analytics", "intelligent-tiering", "inventory", "logging",
     "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable",
-    "metadataTable", "metrics", "notification", "object-lock", "replication", "requestPayment", "session", "website",
+    "metadataTable", "metrics", "notification", "replication", "requestPayment", "session", "website",
 )  # fmt: skip
 _OBJECT_UNBUILT = (
-    "annotation", "encryption", "legal-hold", "renameObject", "restore", "retention", "select", "torrent",
+    "annotation", "encryption", "renameObject", "restore", "select", "torrent",
 )  # fmt: skip
 _CHANGING = frozenset({"PUT", "POST", "DELETE"})
 _PARAMETERS = frozenset({"versionId", "uploadId", "partNumber"})

@@ -46,8 +46,6 @@ def _lists(root: str) -> Handler:
     return handler
 
 
-_NO_LOCK = "Bucket is missing Object Lock Configuration: object lock is not implemented."
-
 BUCKET: dict[tuple[str, str], Operation] = {
     ("GET", sub): Operation(name, action, handler)
     for sub, name, action, handler in (
@@ -89,12 +87,6 @@ BUCKET: dict[tuple[str, str], Operation] = {
             _answers("NotificationConfiguration"),
         ),
         (
-            "object-lock",
-            "GetObjectLockConfiguration",
-            "s3:GetBucketObjectLockConfiguration",
-            _refuses("ObjectLockConfigurationNotFoundError"),
-        ),
-        (
             "replication",
             "GetBucketReplication",
             "s3:GetReplicationConfiguration",
@@ -108,20 +100,4 @@ BUCKET: dict[tuple[str, str], Operation] = {
         ),
         ("website", "GetBucketWebsite", "s3:GetBucketWebsite", _refuses("NoSuchWebsiteConfiguration")),
     )
-}
-
-# No bucket here has object lock, and this is what AWS says of a bucket without it.
-OBJECT: dict[tuple[str, str], Operation] = {
-    ("GET", "retention"): Operation(
-        "GetObjectRetention", "s3:GetObjectRetention", _refuses("InvalidRequest", _NO_LOCK)
-    ),
-    ("PUT", "retention"): Operation(
-        "PutObjectRetention", "s3:PutObjectRetention", _refuses("InvalidRequest", _NO_LOCK)
-    ),
-    ("GET", "legal-hold"): Operation(
-        "GetObjectLegalHold", "s3:GetObjectLegalHold", _refuses("InvalidRequest", _NO_LOCK)
-    ),
-    ("PUT", "legal-hold"): Operation(
-        "PutObjectLegalHold", "s3:PutObjectLegalHold", _refuses("InvalidRequest", _NO_LOCK)
-    ),
 }

@@ -14,6 +14,7 @@ from moln_node.s3 import checksums, conditions
 from moln_node.s3.acl import ownership
 from moln_node.s3.digests import BodyDigest, content_md5
 from moln_node.s3.errors import S3Error
+from moln_node.s3.lock import headers as locks
 from moln_node.s3.names import check_key
 from moln_node.s3.representation import checksum_headers, expiration_header, quoted, written_version
 from moln_node.s3.request_attributes import checked_class, describe
@@ -102,11 +103,18 @@ async def put_object(call: Call) -> web.Response:
     bucket = call.bucket_record
     upload = incoming(call, covers.for_write(call, call.headers, bucket, call.key))
     owned = ownership.for_object(call)
+    lock = await locks.for_write(call, call.headers, call.key)
     record = await call.objects.put(
         call.bucket,
         call.key,
         Attributes(
-            owned.owner, described.headers, described.metadata, described.tags or {}, owned.acl, upload.cover.text
+            owned.owner,
+            described.headers,
+            described.metadata,
+            described.tags or {},
+            owned.acl,
+            upload.cover.text,
+            lock,
         ),
         upload.body(),
         size=upload.stored_size,
@@ -126,6 +134,7 @@ async def delete_object(call: Call) -> web.Response:
         version_id,
         owner=call.identity.id,
         precondition=conditions.delete_precondition(call.headers),
+        bypass_governance=await locks.bypasses(call, call.key),
     )
     headers: dict[str, str] = {}
     if deleted.delete_marker:

@@ -13,7 +13,18 @@ import msgspec
 
 from moln_node.store import checksum
 from moln_node.store.errors import CorruptError
-from moln_node.store.model import Attributes, Bucket, Checksum, Kind, Part, Record, Versioning
+from moln_node.store.model import (
+    UNLOCKED,
+    Attributes,
+    Bucket,
+    Checksum,
+    Kind,
+    Lock,
+    Part,
+    Record,
+    Retention,
+    Versioning,
+)
 from moln_spec.version import Version
 
 T = TypeVar("T")
@@ -57,7 +68,7 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
     `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it
     never leaves the node. `size` is that of the bytes; where they are encrypted, `encryption` says how, and
-    `plain_size` is what the client wrote.
+    `plain_size` is what the client wrote. `lock` is mode, end and legal hold.
     """
 
     flags: int
@@ -78,6 +89,7 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     past: tuple[bytes, ...] = ()
     encryption: str = ""
     plain_size: int = -1
+    lock: tuple[str, int, str] | None = None
 
     @property
     def shown_size(self) -> int:
@@ -176,8 +188,24 @@ def bucket_identity(name: str) -> bytes:
 def attributes_model(document: RecordDocument) -> Attributes:
     """A writer's attributes as rooms above know them."""
     return Attributes(
-        document.owner, document.headers, document.metadata, document.tags, document.acl, document.encryption
+        document.owner,
+        document.headers,
+        document.metadata,
+        document.tags,
+        document.acl,
+        document.encryption,
+        lock_model(document.lock),
     )
+
+
+def lock_tuple(value: Lock) -> tuple[str, int, str] | None:
+    """A lock as it is stored."""
+    return None if value == UNLOCKED else (value.retention.mode, value.retention.until_ms, value.hold)
+
+
+def lock_model(stored: tuple[str, int, str] | None) -> Lock:
+    """A lock as rooms above know it."""
+    return UNLOCKED if stored is None else Lock(Retention(stored[0], stored[1]), stored[2])
 
 
 def checksum_tuple(value: Checksum | None) -> tuple[str, str, str] | None:

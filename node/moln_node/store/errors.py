@@ -56,6 +56,14 @@ class PreconditionFailedError(StoreError):
     """The key is not in the state that the request demands."""
 
 
+class ObjectLockedError(StoreError):
+    """Object lock keeps the version, or its retention, as it is."""
+
+
+class BucketStateError(StoreError):
+    """The bucket's settings would contradict each other."""
+
+
 class QuotaExceededError(StoreError):
     """The write would put the bucket or the node over its quota."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,30 @@ class Part:
     checksum: Checksum | None = None
 
 
+GOVERNANCE: Final = "GOVERNANCE"
+COMPLIANCE: Final = "COMPLIANCE"
+HOLD_ON: Final = "ON"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a version is kept from being removed, and against whom; no mode: it is not."""
+
+    mode: str = ""  # GOVERNANCE, COMPLIANCE
+    until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps a version from being removed. `hold` is empty where nobody ever set one."""
+
+    retention: Retention = Retention()
+    hold: str = ""  # ON, OFF
+
+
+UNLOCKED: Final = Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """What a writer says of an object besides its bytes.
@@ -78,6 +102,7 @@ class Attributes:
     tags: Mapping[str, str] = field(default_factory=dict)
     acl: str = ""
     encryption: str = ""
+    lock: Lock = UNLOCKED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """The condition keys that policies may name, and what a request has for each.
 
 A key that S3 does not know is refused when the policy is put: a Deny that could never apply would be a trap. Some are
-known and never present (tags of a service, object lock), because nothing here can set them.
+known and never present (tags of a service), because nothing here can set them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -54,6 +55,19 @@ def _copy_source(facts: Facts) -> tuple[str, ...] | None:
     return None if source is None else (source.removeprefix("/").partition("?")[0],)
 
 
+def _remaining_days(facts: Facts) -> tuple[str, ...] | None:
+    """How many days a version is to be retained from now on, as a put or a retention asks."""
+    text = facts.headers.get("x-amz-object-lock-retain-until-date")
+    try:
+        until = None if text is None else datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None  # such a request is refused in any case
+    if until is None:
+        return None
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    return (str(math.ceil((until.timestamp() - facts.now) / 86_400)),)
+
+
 _VALUES: Mapping[str, Callable[[Facts], tuple[str, ...] | None]] = {
     "aws:currenttime": lambda facts: (datetime.fromtimestamp(facts.now, UTC).isoformat(),),
     "aws:epochtime": lambda facts: (str(int(facts.now)),),
@@ -75,10 +89,10 @@ _VALUES: Mapping[str, Callable[[Facts], tuple[str, ...] | None]] = {
     "s3:if-none-match": _header("If-None-Match"),
     "s3:locationconstraint": _never,
     "s3:max-keys": _query("max-keys"),
-    "s3:object-lock-legal-hold": _never,
-    "s3:object-lock-mode": _never,
-    "s3:object-lock-remaining-retention-days": _never,
-    "s3:object-lock-retain-until-date": _never,
+    "s3:object-lock-legal-hold": _header("x-amz-object-lock-legal-hold"),
+    "s3:object-lock-mode": _header("x-amz-object-lock-mode"),
+    "s3:object-lock-remaining-retention-days": _remaining_days,
+    "s3:object-lock-retain-until-date": _header("x-amz-object-lock-retain-until-date"),
     "s3:prefix": _query("prefix"),
     "s3:requestobjecttagkeys": lambda facts: tuple(facts.request_tags) if facts.request_tags else None,
     "s3:signatureversion": lambda facts: ("AWS4-HMAC-SHA256",) if facts.owner else None,
