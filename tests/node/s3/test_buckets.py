@@ -114,12 +114,6 @@ def test_invalid_names_are_refused(s3: Any, refused: Refused) -> None:
         s3.create_bucket(Bucket="under_score")
 
 
-def test_object_lock_is_not_built(s3: Any, refused: Refused) -> None:
-    """Nobody is told that a bucket locks what it does not."""
-    with refused(501, "NotImplemented"):
-        s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
-
-
 def test_only_empty_buckets_go(s3: Any, bucket: str, refused: Refused) -> None:
     """An object keeps its bucket; uploads under way do not."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")

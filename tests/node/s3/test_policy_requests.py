@@ -291,8 +291,6 @@ def test_what_is_not_built(s3: Any, bucket: str, refused: Any, raw: http.client.
     for call, code in (
         (s3.get_bucket_website, "NoSuchWebsiteConfiguration"),
         (s3.get_bucket_replication, "ReplicationConfigurationNotFoundError"),
-        (s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError"),
-        (s3.get_object_lock_configuration, "ObjectLockConfigurationNotFoundError"),
     ):
         with refused(404, code):
             call(Bucket=bucket)
