@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -15,7 +16,7 @@ from moln_spec.credentials import Credentials
 
 if TYPE_CHECKING:
     import http.client
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.node.s3.conftest import Server, serving
@@ -206,6 +207,14 @@ def test_only_the_customers_key_opens_what_it_closed(s3: Any, bucket: str, refus
     assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["clear", "k"]
 
 
+@pytest.fixture
+def client(server: Server) -> Iterator[Any]:
+    """A client that a test may bend."""
+    made = server.client()
+    yield made
+    made.close()
+
+
 def headers_of(s3: Any, **wanted: str) -> None:
     """Let a client send these headers with every put and read, as it would not by itself."""
 
@@ -253,7 +262,7 @@ def customers(**changes: str | None) -> dict[str, str]:
     ],
 )
 def test_headers_that_make_no_sense_write_nothing(
-    server: Server,
+    client: Any,
     s3: Any,
     bucket: str,
     refused: Callable[[int, str], Any],
@@ -262,7 +271,6 @@ def test_headers_that_make_no_sense_write_nothing(
     code: str,
 ) -> None:
     """They are named, nothing is written, and a customer's key is never said back."""
-    client = server.client()
     headers_of(client, **headers)
     with pytest.raises(client.exceptions.ClientError) as caught:
         client.put_object(Bucket=bucket, Key="k", Body=b"x")
@@ -273,14 +281,11 @@ def test_headers_that_make_no_sense_write_nothing(
         s3.get_object(Bucket=bucket, Key="k")
 
 
-def test_a_read_has_no_say_in_the_method(
-    server: Server, s3: Any, bucket: str, refused: Callable[[int, str], Any]
-) -> None:
+def test_a_read_has_no_say_in_the_method(client: Any, s3: Any, bucket: str, refused: Callable[[int, str], Any]) -> None:
     """S3 refuses the method's header on reads; on a part it may repeat what the upload has settled."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", **WRITES["SSE-KMS"])
     upload = s3.create_multipart_upload(Bucket=bucket, Key="p", **WRITES["SSE-KMS"])["UploadId"]
     plain = s3.create_multipart_upload(Bucket=bucket, Key="p")["UploadId"]
-    client = server.client()
     headers_of(client, **{METHOD: "aws:kms"})
     with refused(400, "InvalidArgument"):
         client.get_object(Bucket=bucket, Key="k")
@@ -367,8 +372,7 @@ def test_conditions_and_checksums_are_of_the_clients_bytes(
 @pytest.mark.parametrize("cover", COVERS)
 def test_no_disk_holds_a_plain_byte(serve: Callable[[Path], serving], tmp_path: Path, cover: str) -> None:
     """Small and large bodies and parts, looked for in every file that the cloud has written."""
-    with serve(tmp_path) as running:
-        s3 = running.client()
+    with serve(tmp_path) as running, closing(running.client()) as s3:
         s3.create_bucket(Bucket="bucket")
         for count in (1, 5_000, 40_000):
             s3.put_object(Bucket="bucket", Key=f"{count}", Body=MARK * count, **WRITES[cover])
@@ -387,8 +391,7 @@ def test_without_a_master_key_nothing_is_promised(
     serve: Callable[[Path], serving], tmp_path: Path, refused: Callable[[int, str], Any]
 ) -> None:
     """A cloud without one refuses SSE-S3; one that has lost it does not serve what it closed, and the rest it does."""
-    with serve(tmp_path) as running:
-        s3 = running.client()
+    with serve(tmp_path) as running, closing(running.client()) as s3:
         s3.create_bucket(Bucket="bucket")
         s3.put_object(Bucket="bucket", Key="k", Body=b"bytes", **WRITES["SSE-S3"])
         keyring = running.keyring
