@@ -5,13 +5,14 @@ The operator (or `moln dev`) makes it, nodes keep the newest epoch that they wer
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.model import Document
 
+DEFAULT_COPIES: Final = 3
 NodeState = Literal["joining", "active", "leaving"]
 """joining: owns what it gets in the change under way; leaving: owns nothing once that is over, and is being emptied."""
 
@@ -116,6 +117,19 @@ class CloudMap(Document):
     policies: tuple[MapPolicy, ...] = ()
     limits: Limits = Limits()
     change: Change | None = Field(None, description="The change of layout under way, if there is one.")
+
+    @property
+    def copies(self) -> int:
+        """Owners of each key: as the policy without a selector says, or three; all nodes where there are fewer."""
+        said = (p.copies for p in self.policies if not (p.buckets or p.prefixes or p.storage_classes))
+        return min(next(said, DEFAULT_COPIES), len(self.nodes))
+
+    @property
+    def placement(self) -> tuple[object, ...]:
+        """All that decides who owns what. Of one node there is nothing to decide."""
+        if len(self.nodes) == 1:
+            return (self.nodes[0].name,)
+        return (self.copies, *((node.name, node.number, node.zone, node.weight) for node in self.nodes))
 
     @property
     def layout(self) -> Layout:

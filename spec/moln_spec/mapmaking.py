@@ -90,11 +90,42 @@ def problems(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> tuple[str, .
     wanted = sum(pool.spec.replicas for pool in storage_nodes if pool.metadata.name != cloud.metadata.name)
     wanted += cloud.spec.nodes.replicas if cloud.spec.nodes is not None else 0
     if wanted > NODES_PER_CLOUD:
-        found.append(
-            f"this release runs one storage node per cloud, and {wanted} are asked for; "
-            "keep one pool with replicas: 1 (nodes do not replicate to each other yet)"
-        )
+        found.append(f"a cloud has at most {NODES_PER_CLOUD} nodes, and its pools ask for {wanted}; lower replicas")
+    if wanted > 1:
+        found += _not_with_many(cloud, storage_nodes)
     return tuple(found)
+
+
+def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[str]:
+    """What this release can't do yet in a cloud of several nodes: told, because ignored it would break a promise."""
+    bound = [f"storage class {entry.name} (pools)" for entry in cloud.spec.storage_classes if entry.pools]
+    bound += [
+        f"StorageNode {pool.metadata.name} (storageClasses)" for pool in storage_nodes if pool.spec.storage_classes
+    ]
+    bound += [f"assignment rule {rule.name or rule.pool} (pool)" for rule in cloud.spec.assignment_rules if rule.pool]
+    found = [f"{name}: with several nodes this release can't bind bytes to a pool; leave it out" for name in bound]
+    found += [
+        f"StorageNode {pool.metadata.name} (lostNodes): this release refills an empty disk by itself; leave it out"
+        for pool in storage_nodes
+        if pool.spec.lost_nodes
+    ]
+    return found
+
+
+def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
+    """As above, of policies."""
+    found = [
+        f"ReplicationPolicy {policy.name}: with several nodes this release has one number of copies for everything; "
+        "leave selector empty"
+        for policy in policies
+        if policy.buckets or policy.prefixes or policy.storage_classes
+    ]
+    return found + [
+        f"ReplicationPolicy {policy.name}: with several nodes this release writes to and reads from majorities; set "
+        "write: majority and read: majority"
+        for policy in policies
+        if (policy.write, policy.read) != ("majority", "majority")
+    ]
 
 
 def make_map(
@@ -135,17 +166,30 @@ def make_map(
         policies=_policies(cloud.metadata.name, policies),
         limits=cloud.spec.limits,
     )
+    if len(drawn.nodes) > 1 and (refused := _policies_not_with_many(drawn.policies)):
+        raise UnusableCloudError(refused)
     if previous is None or drawn == previous:
         return previous or drawn
+    if drawn.placement != previous.placement:
+        raise UnusableCloudError([_FIXED])
     return drawn.model_copy(update={"epoch": previous.epoch + 1})
+
+
+_FIXED: Final = (
+    "this release can't change who owns what in a running cloud: its nodes and, where there are several, their weights "
+    "and the number of copies stay as they were when it was made; set them back (apply a ReplicationPolicy before its "
+    "Cloud)"
+)
 
 
 def _number(
     seats: Sequence[Seat], weights: dict[str, float], previous: CloudMap | None
 ) -> tuple[tuple[MapNode, ...], int]:
     """The nodes of the map, each with the number it had before or a new one, and the lowest number never given."""
-    known = {node.name: node.number for node in previous.nodes} if previous is not None else {}
+    before = {node.name: node for node in previous.nodes} if previous is not None else {}
+    known = {name: node.number for name, node in before.items()}
     next_number = max([previous.next_number if previous is not None else 0, *(n + 1 for n in known.values())])
+    moves = len(seats) == 1  # owners depend on zones: with several nodes one that is scheduled elsewhere keeps its zone
     members: list[MapNode] = []
     for seat in sorted(seats, key=lambda seat: (seat.pool, len(seat.name), seat.name)):
         number = known.get(seat.name)
@@ -157,7 +201,7 @@ def _number(
                 number=number,
                 address=seat.address,
                 pool=seat.pool,
-                zone=seat.zone,
+                zone=seat.zone if moves or seat.name not in before else before[seat.name].zone,
                 weight=weights.get(seat.pool, 1.0),
                 state=seat.state,
             )

@@ -160,7 +160,7 @@ def test_a_bad_key_file_is_a_clear_error(desk: Desk, content: str, says: str) ->
         ("kind: Pod\n", "'Pod'"),
         ("", "0 resources of kind Cloud"),
         (CLOUD + "---\n" + CLOUD, "2 resources of kind Cloud"),
-        (CLOUD.replace("replicas: 1", "replicas: 3"), "one storage node per cloud"),
+        (CLOUD.replace("replicas: 1", "replicas: 0"), "keeps at least one node"),
         (CLOUD.replace("default: true", "defualt: true"), "defualt"),
         (CLOUD.replace("storageClass: COLD", "storageClass: NONE"), "storageClasses does not have"),
     ],
@@ -174,13 +174,21 @@ def test_a_bad_cloud_is_a_clear_error(desk: Desk, yaml: str, says: str) -> None:
     assert len(result.err.splitlines()) == 1
 
 
-def test_more_nodes_than_this_release_runs_are_refused(desk: Desk) -> None:
-    """--nodes 3 says why not; --nodes 1 runs a YAML that asks for more."""
-    refused = desk.moln("dev", desk.folder / "cloud.yaml", "--nodes", "3")
+def test_a_cloud_of_three_runs_as_three_processes_and_stays_three(desk: Desk) -> None:
+    """What one run wrote the next reads; with another number of nodes the same data is refused, not rearranged."""
+    data = str(desk.folder / "data")
+    first = desk.start("--nodes", "3", "--data", data)
+    assert len(first.pids) == 3
+    first.s3().create_bucket(Bucket="three")
+    first.s3().put_object(Bucket="three", Key="k", Body=b"kept three times")
+    assert first.stop() == 0
+    second = desk.start("--nodes", "3", "--data", data)
+    assert second.s3().get_object(Bucket="three", Key="k")["Body"].read() == b"kept three times"
+    assert second.stop() == 0
+    refused = desk.moln("dev", desk.folder / "cloud.yaml", "--nodes", "1", "--data", data)
     assert refused.code == 2
-    assert "one storage node per cloud" in refused.err
-    (desk.folder / "cloud.yaml").write_text(CLOUD.replace("replicas: 1", "replicas: 3"))
-    assert desk.start("--nodes", "1").stop() == 0
+    assert "can't change who owns what" in refused.err
+    assert "at most 50 nodes" in desk.moln("dev", desk.folder / "cloud.yaml", "--nodes", "51").err
 
 
 def test_a_port_in_use_and_a_folder_in_use_are_clear_errors(desk: Desk) -> None:

@@ -105,10 +105,10 @@ class Namespace:
         """The epoch that every node of a Cloud has acknowledged."""
         return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))
 
-    def s3(self, cloud: str, key: dict[str, str] | None = None) -> Any:
-        """boto3 on the cloud's Service, as a program in the cluster uses it."""
+    def s3(self, cloud: str, key: dict[str, str] | None = None, pod: str = "") -> Any:
+        """boto3 on a node of the cloud (the first if none is named), as a program in the cluster uses it."""
         pair = key or self.secret(f"{cloud}-root")
-        address = self.get("pod", f"{cloud}-0")["status"]["podIP"]
+        address = self.get("pod", pod or f"{cloud}-0")["status"]["podIP"]
         return boto3.client(
             "s3",
             endpoint_url=f"http://{address}:9000",

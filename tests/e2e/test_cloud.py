@@ -310,14 +310,14 @@ def test_contradictions_between_resources_become_conditions(namespace: Namespace
 
 
 def test_a_second_pool_is_refused_and_the_first_goes_on(namespace: Namespace) -> None:
-    """This release runs one node per cloud, and says so instead of giving wrong answers."""
+    """A running cloud keeps its nodes in this release, and says so instead of giving wrong answers."""
     namespace.operator()
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     pool = {"apiVersion": "moln.dev/v1alpha1", "kind": "StorageNode", "metadata": {"name": "more"}}
     namespace.apply({**pool, "spec": {"cloudRef": {"name": "photos"}}})
     eventually(lambda: namespace.condition("photos", "Accepted")["status"] == "False", "the second pool is refused")
-    assert "one storage node per cloud, and 2 are asked for" in namespace.condition("photos", "Accepted")["message"]
+    assert "can't change who owns what" in namespace.condition("photos", "Accepted")["message"]
     assert [item["metadata"]["name"] for item in namespace.list("statefulsets")] == ["photos"]
     namespace.s3("photos").list_buckets()
     namespace.kubectl("delete", "storagenode/more")

@@ -38,7 +38,6 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
 """Refused by both, with the same sentence."""
 
 SERVER_ONLY: dict[str, tuple[Manifest, str]] = {
-    "many nodes": (a_cloud(nodes={"replicas": 3}), pool.ONE_NODE.message),
     "a long name": ({**a_cloud(), "metadata": {"name": "p" * 41}}, cloud.NAME.message),
     "a name with a dot": ({**a_cloud(), "metadata": {"name": "photos.home"}}, cloud.NAME.message),
     "the same class twice": (a_cloud(storageClasses=[CLASSES[0], CLASSES[0]]), "Duplicate value"),

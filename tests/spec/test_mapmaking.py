@@ -77,15 +77,14 @@ def test_a_recreated_cloud_keeps_the_identity_of_its_volumes() -> None:
     assert make_map(reborn, [], [], [SEAT], None, identity="u0").uid == "u0"
 
 
-def test_numbers_are_never_used_twice() -> None:
-    """A node that left takes its number with it, also when it was the last one in the map."""
+def test_each_node_has_a_number_of_its_own() -> None:
+    """Given once, kept by every later map, and the next one is known."""
     second = Seat(name="photos-1", address="photos-1:9001", pool="photos")
-    third = Seat(name="photos-2", address="photos-2:9001", pool="photos")
     drawn = make_map(a_cloud(), [], [], [SEAT, second], None)
     assert [node.number for node in drawn.nodes] == [0, 1]
-    drawn = make_map(a_cloud(), [], [], [SEAT], drawn)
-    drawn = make_map(a_cloud(), [], [], [SEAT, third], drawn)
-    assert [(node.name, node.number) for node in drawn.nodes] == [("photos-0", 0), ("photos-2", 2)]
+    later = make_map(a_cloud(limits={"reservePercent": 5}), [], [], [second, SEAT], drawn)
+    assert [(node.name, node.number) for node in later.nodes] == [("photos-0", 0), ("photos-1", 1)]
+    assert later.next_number == 2
 
 
 def test_pools_of_a_class_come_from_both_sides() -> None:
@@ -94,7 +93,7 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
         nodes=None,
         storageClasses=[{"name": "A", "default": True}, {"name": "B", "pools": ["slow"]}, {"name": "C"}],
     )
-    # One node per cloud is the bound of this release, so one pool stands for both sides.
+    # With several nodes classes can't be bound to pools in this release, so one pool of one stands for both sides.
     with pytest.raises(UnusableCloudError, match="no pool keeps storage class C"):
         make_map(cloud, [a_pool("slow", storageClasses=["A", "B"])], [], [SEAT], None)
     drawn = make_map(cloud, [a_pool("slow")], [], [SEAT], None)
@@ -108,14 +107,58 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
         (a_cloud(storageClasses=[{"name": "A", "pools": ["x"]}]), [], "storage class A names the pool x"),
         (a_cloud(assignmentRules=[{"pool": "x"}]), [], "assignment rule 1 pins to the pool x"),
         (a_cloud(), [a_pool("photos", storageClasses=["Z"])], "StorageNode photos keeps the storage class Z"),
-        (a_cloud(nodes={"replicas": 3}), [], "one storage node per cloud, and 3 are asked for"),
-        (a_cloud(), [a_pool("more")], "one storage node per cloud, and 2 are asked for"),
+        (a_cloud(nodes={"replicas": 30}), [a_pool("more", replicas=21)], "at most 50 nodes, and its pools ask for 51"),
+        (
+            a_cloud(nodes={"replicas": 3}, storageClasses=[{"name": "A", "pools": ["photos"]}]),
+            [],
+            "storage class A .pools.: with several nodes",
+        ),
+        (
+            a_cloud(nodes={"replicas": 3}, assignmentRules=[{"pool": "photos"}]),
+            [],
+            "assignment rule photos .pool.: with several nodes",
+        ),
+        (a_cloud(), [a_pool("more", lostNodes=["more-0"])], "StorageNode more .lostNodes.: this release refills"),
     ],
 )
 def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageNode], sentence: str) -> None:
     """What the schema can't see is refused, and the sentence names what to change."""
     with pytest.raises(UnusableCloudError, match=sentence):
         make_map(cloud, pools, [], [SEAT], None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        (a_policy("a", selector={"buckets": ["x"]}), "leave selector empty"),
+        (a_policy("a", write="all"), "write: majority"),
+        (a_policy("a", read="one"), "read: majority"),
+    ],
+)
+def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPolicy, sentence: str) -> None:
+    """What this release does not do with several nodes is told; with one node it changes nothing."""
+    two = [SEAT, Seat("photos-1", "photos-1:9001", "photos")]
+    with pytest.raises(UnusableCloudError, match=sentence):
+        make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None)
+    assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
+
+
+@pytest.mark.parametrize("change", ["nodes", "weight", "copies"])
+def test_who_owns_what_stays_as_it_was_made(change: str) -> None:
+    """With several nodes no edit moves a key; a node that is scheduled into another zone keeps its own in the map."""
+    two = [SEAT, Seat("photos-1", "photos-1:9001", "photos", zone="a")]
+    first = make_map(a_cloud(nodes={"replicas": 2}), [], [], two, None)
+    moved = [SEAT, Seat("photos-1", "elsewhere:9001", "photos", zone="b")]
+    second = make_map(a_cloud(nodes={"replicas": 2}), [], [], moved, first)
+    assert second.epoch == 2
+    assert second.placement == first.placement
+    cloud = a_cloud(nodes={"replicas": 2, "weight": 2.0 if change == "weight" else 1.0})
+    seats = [*two, Seat("photos-2", "photos-2:9001", "photos")] if change == "nodes" else two
+    policies = [a_policy("one", copies=1)] if change == "copies" else []
+    with pytest.raises(UnusableCloudError, match="can't change who owns what"):
+        make_map(cloud, [], policies, seats, first)
+    with pytest.raises(UnusableCloudError, match="can't change who owns what"):
+        make_map(a_cloud(nodes={"replicas": 2}), [], [], two, make_map(a_cloud(), [], [], [SEAT], None))
 
 
 def test_only_the_clouds_own_policies_are_in_its_map() -> None:

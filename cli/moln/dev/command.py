@@ -44,9 +44,7 @@ def dev(
     from moln_spec.resources.pool import NODES_PER_CLOUD  # noqa: PLC0415 (as above)
 
     if nodes is not None and nodes > NODES_PER_CLOUD:
-        raise CliError(
-            f"this release runs one storage node per cloud, and --nodes asks for {nodes}: use --nodes 1", Exit.USAGE
-        )
+        raise CliError(f"a cloud has at most {NODES_PER_CLOUD} nodes, and --nodes asks for {nodes}", Exit.USAGE)
     options = run.Options(
         yaml=cloud_yaml,
         data=data.absolute() if data is not None else None,

@@ -6,7 +6,7 @@ Records and bytes of a key live together on the owners of its partition; a bucke
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from moln_node.cluster import uploadkeys
 from moln_node.store.registers import Register, Space
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from moln_spec.cloudmap import CloudMap, MapNode
 
-DEFAULT_COPIES: Final = 3
-
 
 class Owners:
     """The owners of everything at one epoch."""
@@ -26,7 +24,7 @@ class Owners:
     def __init__(self, cloud_map: CloudMap) -> None:
         self.epoch = cloud_map.epoch
         self.nodes: dict[str, MapNode] = {node.name: node for node in cloud_map.nodes}
-        self.copies = min(_copies(cloud_map), len(cloud_map.nodes))
+        self.copies = cloud_map.copies
         self.everyone = tuple(sorted(self.nodes))
         self._partitions = cloud_map.partitions
         self._of = tuple(
@@ -60,11 +58,3 @@ class Owners:
 def majority(of: int) -> int:
     """The fewest that are more than half."""
     return of // 2 + 1
-
-
-def _copies(cloud_map: CloudMap) -> int:
-    """How many copies everything has: as the policy without a selector says, or the default."""
-    for policy in cloud_map.policies:
-        if not (policy.buckets or policy.prefixes or policy.storage_classes):
-            return policy.copies
-    return DEFAULT_COPIES

@@ -76,7 +76,7 @@ def not_ready(waiting: Sequence[NodeState]) -> Verdict:
 
 
 def _copies(nodes: int) -> str:
-    return "with one node there is one copy of each object" if nodes == 1 else "copies are as the policies say"
+    return "with one node there is one copy of each object" if nodes == 1 else "a majority of the copies decides"
 
 
 def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:

@@ -8,12 +8,13 @@ from moln_spec.model import Document
 from moln_spec.quantity import Quantity, Size, to_bytes
 from moln_spec.resources.meta import ObjectName, Rule, rules
 
-NODES_PER_CLOUD: Final = 1
-"""How many storage nodes a cloud has in this release: nodes do not yet replicate to each other."""
+NODES_PER_CLOUD: Final = 50
+"""The most storage nodes of one cloud, over all its pools."""
 
-ONE_NODE: Final = Rule(
-    f"self <= {NODES_PER_CLOUD}",
-    "this release runs one storage node per cloud; set replicas to 1",
+SAME_SIZE: Final = Rule(
+    "self == oldSelf",
+    "this release can't change how many nodes a running cloud has; set replicas back, and to have another number of "
+    "nodes make a new Cloud and copy the objects",
 )
 NOT_EMPTY: Final = Rule(
     "self >= 1",
@@ -85,9 +86,9 @@ class Pool(Document):
     replicas: int = Field(
         1,
         ge=0,
-        le=50,
-        description="How many storage nodes the pool has.",
-        json_schema_extra=rules(NOT_EMPTY, ONE_NODE),
+        le=NODES_PER_CLOUD,
+        description="How many storage nodes the pool has; fixed when the cloud is made, in this release.",
+        json_schema_extra=rules(NOT_EMPTY, SAME_SIZE),
     )
     volume: Volume = Field(Volume(), description="The disk of each node.")
     resources: Resources = Field(Resources(), description="Requests and limits of each node's container.")

@@ -1,0 +1,93 @@
+"""A cloud of three nodes: each of them may be away, and clients go on."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.e2e.cluster import a_cloud, eventually
+from tests.e2e.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tests.e2e.cluster import Namespace
+
+pytestmark = pytest.mark.lab
+
+NODES = 3
+
+
+class Clients:
+    """boto3 on one ready node after the other, as the Service spreads connections."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._turn = itertools.count()
+
+    def __call__(self) -> Any:
+        """A client of a node that is ready now."""
+        ready = [
+            pod["metadata"]["name"]
+            for pod in self._namespace.list("pods", "moln.dev/cloud=photos")
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+        ]
+        return self._namespace.s3("photos", pod=ready[next(self._turn) % len(ready)])
+
+
+def test_three_nodes_serve_while_each_of_them_is_away(namespace: Namespace) -> None:
+    """Killed one after the other, then restarted one at a time by an edit: nothing acknowledged is lost."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": NODES}))
+    namespace.wait_ready("photos", 150)
+    assert namespace.get("cloud", "photos")["status"]["nodes"]["summary"] == "3/3"
+    ledger = Ledger(Clients(namespace), seed=3)
+    try:
+        for ordinal in range(NODES):
+            namespace.kubectl("delete", "pod", f"photos-{ordinal}", "--grace-period=0", "--force")
+            time.sleep(2)
+            namespace.wait_ready("photos", 120)
+        before = _started(namespace)
+        namespace.patch("cloud", "photos", {"spec": {"nodes": {"resources": {"requests": {"memory": "65Mi"}}}}})
+        eventually(lambda: not _started(namespace) & before, "every node was restarted", 240)
+        namespace.wait_ready("photos", 120)
+    finally:
+        ledger.stop()
+    objects = ledger.verify()
+    print(f"{objects} objects, {dict(ledger.counts)}")  # noqa: T201 (shown with -s)
+    assert objects > 20
+
+
+def test_a_disk_that_is_wiped_is_refilled_by_the_others(namespace: Namespace) -> None:
+    """A node that comes back empty takes over what it should hold before it counts."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": NODES}))
+    namespace.wait_ready("photos", 150)
+    s3 = namespace.s3("photos")
+    s3.create_bucket(Bucket="kept")
+    for number in range(30):
+        s3.put_object(Bucket="kept", Key=f"k{number}", Body=b"%d" % number * 1000)
+    namespace.kubectl("delete", "pvc", "data-photos-2", "--wait=false")
+    namespace.kubectl("delete", "pod", "photos-2", "--grace-period=0", "--force")
+    time.sleep(2)
+    namespace.wait_ready("photos", 150)
+    others = {"photos-0", "photos-1"}
+
+    def refilled() -> bool:
+        """The new disk holds as much as the others."""
+        usage = namespace.get("cloud", "photos")["status"]["usage"]
+        return int(usage["objects"]) >= 30 * NODES
+
+    eventually(refilled, "the empty disk is filled", 150)
+    for name in others:
+        namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force")
+        time.sleep(2)
+        namespace.wait_ready("photos", 120)
+    again = namespace.s3("photos", pod="photos-2")
+    for number in range(30):
+        assert again.get_object(Bucket="kept", Key=f"k{number}")["Body"].read() == b"%d" % number * 1000
+
+
+def _started(namespace: Namespace) -> set[str]:
+    """The pods by identity: a pod that was replaced has another one."""
+    return {pod["metadata"]["uid"] for pod in namespace.list("pods", "moln.dev/cloud=photos")}
