@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 from moln_node.store import database
@@ -25,6 +26,7 @@ class Reads:
                 with database.naming_errors():
                     job.result = job.run(self._db)
             except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any query)
+                traceback.clear_frames(error.__traceback__)  # a cursor left open there would keep an old snapshot
                 job.error = error
 
     def close(self) -> None:
