@@ -13,8 +13,9 @@ from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.model import Document
 
 DEFAULT_COPIES: Final = 3
-NodeState = Literal["joining", "active", "leaving"]
-"""joining: owns what it gets in the change under way; leaving: owns nothing once that is over, and is being emptied."""
+NodeState = Literal["spare", "joining", "active", "leaving"]
+"""spare: runs and answers, owns nothing, and waits to be taken in; joining: owns what it gets in the change under way;
+leaving: owns nothing once that is over, and is being emptied."""
 
 
 class MapNode(Document):
@@ -138,7 +139,7 @@ class CloudMap(Document):
             members=tuple(
                 Member(name=node.name, number=node.number, zone=node.zone, weight=node.weight)
                 for node in self.nodes
-                if node.state != "leaving"
+                if node.state in ("joining", "active")
             ),
             replication=tuple(
                 Replication(
