@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from moln_node.settings import LogFormat
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+REQUEST_HEADER: Final = "Moln-Request"
+"""Carries the id from the node that a client asked to the nodes that this one asks."""
+
+PACE: Final = 8 * 1024 * 1024
+"""Bytes a second: a transfer that keeps this pace is long, not slow."""
 
 _SECRETS: Final = re.compile(
     r"(?i)(?P<name>x-amz-signature=|x-amz-security-token=|signature=|bearer\s+|secret_?key['\"\\]*\s*[:=]\s*['\"\\]*)"

@@ -74,7 +74,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         credentials = read_document(settings.credentials, Credentials, "credentials")
         secret = CloudSecret(settings.cloud_secret)
         keyring = Keyring(credentials)
-        metrics = Metrics(metadata.version("moln"))
+        metrics = Metrics(metadata.version("moln"), cloud_map.cloud)
 
         local = await _open(settings, cloud_map)
         stack.push_async_callback(local.close)
@@ -101,7 +101,15 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         if cloud_map.nodes[0].name == settings.name:  # one node of the cloud does it for all
             await stack.enter_async_context(_in_background(expiry.run(cluster.objects), stop))
 
-        peer_app = make_peer_app(node, board, secret, metrics)
+        certificate = None if settings.tls is None else Certificate(*settings.tls)
+        peer_app = make_peer_app(
+            node,
+            board,
+            secret,
+            metrics,
+            lambda: None if certificate is None else certificate.expires,
+            settings.slow_seconds,
+        )
         cluster.add_routes(peer_app)
         peer_runner = web.AppRunner(peer_app, access_log=None, shutdown_timeout=_PEER_STOP_SECONDS)
         peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
@@ -109,10 +117,11 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             domains=settings.domains,
             trust_forwarded=settings.trust_forwarded,
             stop_seconds=settings.stop_seconds,
+            slow_seconds=settings.slow_seconds,
             observe=metrics.observe_request,
         )
         s3_runner = make_s3_runner(cluster.objects, keyring, s3_settings)
-        certificate = None if settings.tls is None else Certificate(*settings.tls)
+        metrics.watch_requests(lambda: s3_runner.under_way)
         if certificate is not None:
             await stack.enter_async_context(_in_background(certificate.follow(), stop))
         s3 = await stack.enter_async_context(_listening(s3_runner, settings.listen, certificate))

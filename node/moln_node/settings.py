@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, cast
@@ -40,6 +41,7 @@ class Settings:
     ready_file: Path | None
     log_format: LogFormat
     access_log: bool
+    slow_seconds: float
     stop_seconds: float
     until_stdin_closes: bool
 
@@ -93,6 +95,7 @@ def _parser(environment: Mapping[str, str]) -> _Parser:
     add("credentials", Path, "file with the access keys to start with (JSON)")
     add("cloud-secret", Path, "file with the secret of the peer port; further lines are accepted too")
     add("listen", parse_address, "HOST:PORT of S3", "0.0.0.0:9000")
+    add("slow-seconds", _seconds, "S3 requests that take longer are lines of the log; 0: none", "5")
     add("peer-listen", parse_address, "HOST:PORT of peers, health and metrics", "0.0.0.0:9001")
     add("stop-seconds", _seconds, "longest wait for requests under way after SIGTERM", "25")
     domains = [name for name in environment.get("MOLN_DOMAIN", "").replace(",", " ").split() if name]
@@ -160,6 +163,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         ready_file=options.ready_file,
         log_format=cast("LogFormat", options.log_format),
         access_log=options.access_log,
+        slow_seconds=options.slow_seconds or math.inf,
         stop_seconds=options.stop_seconds,
         until_stdin_closes=options.until_stdin_closes,
     )

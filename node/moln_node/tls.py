@@ -11,6 +11,8 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+
 from moln_node.exits import StartError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Certificate:
 
     Attributes:
         context: what the port serves with, TLS 1.2 or newer; it follows the files while `follow` runs.
+        expires: when the first certificate of the chain ends, in seconds since 1970.
     """
 
     def __init__(self, chain: Path, key: Path) -> None:
@@ -32,10 +35,11 @@ class Certificate:
         self._key = key
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.expires = 0.0
         try:
             self._seen = self._stamp()
             self._load()
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise StartError(f"cannot use the certificate {chain} with the key {key}: {error}") from error
 
     async def follow(self) -> None:
@@ -48,7 +52,7 @@ class Certificate:
                     continue
                 self._seen = stamp
                 self._load()
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 _log.error("the certificate of before goes on, because the new one can't be used: %s", error)
             else:
                 _log.info("serves with the new certificate from %s", self._chain)
@@ -60,7 +64,9 @@ class Certificate:
     def _load(self) -> None:
         # a trial first: a live context that fails half way would be left with a chain that does not fit its key
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self._chain, self._key, _no_password)
+        expires = x509.load_pem_x509_certificate(self._chain.read_bytes()).not_valid_after_utc.timestamp()
         self.context.load_cert_chain(self._chain, self._key, _no_password)
+        self.expires = expires
 
 
 def _no_password() -> str:

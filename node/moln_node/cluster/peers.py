@@ -15,6 +15,7 @@ import msgspec
 from moln_node.cluster import messages
 from moln_node.cluster.errors import PeerError, StaleEpochError
 from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Staged, UsageAnswer
+from moln_node.logs import REQUEST_HEADER, request_id
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
 from moln_node.store.scan import Page
@@ -67,7 +68,10 @@ class Session:
 
     def headers(self) -> dict[str, str]:
         """What every request carries."""
-        return {"Authorization": f"Bearer {self._secret()}", EPOCH_HEADER: str(self._epoch())}
+        headers = {"Authorization": f"Bearer {self._secret()}", EPOCH_HEADER: str(self._epoch())}
+        if request := request_id.get():
+            headers[REQUEST_HEADER] = request
+        return headers
 
     async def close(self) -> None:
         """Close the connections."""

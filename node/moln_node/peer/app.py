@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import web
@@ -14,8 +16,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
 from moln_node.documents import explain
+from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapRefusedError
-from moln_node.peer import tasks
+from moln_node.peer import figures, tasks
 from moln_node.peer.node import Node, ready
 from moln_node.peer.status import Capabilities, Health
 from moln_node.peer.tasks import TaskBoard, TaskRequest
@@ -24,7 +27,9 @@ from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import Credentials
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+    from collections.abc import Callable
+
+    from aiohttp.typedefs import Handler, Middleware
 
     from moln_node.peer.metrics import Metrics
     from moln_node.peer.secret import CloudSecret
@@ -34,8 +39,10 @@ TASKS: Final = web.AppKey("tasks", TaskBoard)
 _OPEN: Final = frozenset({"/live", "/ready", "/metrics"})
 _BODY_LIMIT: Final = 16 * 1024 * 1024  # a map of some 50,000 nodes
 _SECONDS: Final = 30.0
+_LONGEST_ID: Final = 64
 _MAX_OBJECT: Final = 5 * 1024**4
 _log = logging.getLogger(__name__)
+_slow = logging.getLogger("moln.peer.slow")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -151,8 +158,42 @@ async def delete_task(request: web.Request) -> web.Response:
         return _problem(404, str(error))
 
 
-def make_app(node: Node, board: TaskBoard, secret: CloudSecret, metrics: Metrics) -> web.Application:
-    """The application of port 9001."""
+def _nothing() -> None:
+    """Without TLS there is no certificate, and no end of it."""
+
+
+def _counting(metrics: Metrics, slow_seconds: float) -> Middleware:
+    """Tells metrics and log of every answer, and takes up the id of the request that it is part of."""
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id.set(request.headers.get(REQUEST_HEADER, "")[:_LONGEST_ID])
+        started = time.perf_counter()
+        answer = await handler(request)
+        if request.path not in _OPEN:
+            resource = request.match_info.route.resource
+            call = "Unknown" if resource is None else resource.canonical.removeprefix("/v1/")
+            seconds = time.perf_counter() - started
+            metrics.observe_call(call, answer.status, seconds)
+            if seconds > slow_seconds + (request.content.total_bytes + answer.body_length) / PACE:
+                _slow.warning("call %s", call, extra={"status": answer.status, "ms": round(seconds * 1000, 1)})
+        return answer
+
+    return count
+
+
+def make_app(
+    node: Node,
+    board: TaskBoard,
+    secret: CloudSecret,
+    metrics: Metrics,
+    certificate_expires: Callable[[], float | None] = _nothing,
+    slow_seconds: float = math.inf,
+) -> web.Application:
+    """The application of port 9001.
+
+    `certificate_expires` answers in seconds since 1970. Calls that take longer than `slow_seconds` are told in the log.
+    """
 
     @web.middleware
     async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -175,10 +216,10 @@ def make_app(node: Node, board: TaskBoard, secret: CloudSecret, metrics: Metrics
             return _problem(500, "the node failed; its log says why")
 
     async def get_metrics(request: web.Request) -> web.Response:
-        text = metrics.show(await request.app[NODE].status())
+        text = metrics.show(await figures.gather(request.app[NODE], board, certificate_expires()))
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application(middlewares=[door], client_max_size=_BODY_LIMIT)
+    app = web.Application(middlewares=[_counting(metrics, slow_seconds), door], client_max_size=_BODY_LIMIT)
     app[NODE] = node
     app[TASKS] = board
     app.add_routes(

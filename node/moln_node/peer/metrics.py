@@ -1,6 +1,7 @@
-"""What Prometheus sees of a node. Labels are bounded: operations, status codes and storage classes, never keys.
+"""What Prometheus sees of a node. Labels are bounded: operations, calls, codes, classes, largest buckets; never keys.
 
-Made by the process, fed by the S3 front's middleware, the watch and the gauges' callbacks; served by port 9001.
+Made by the process, fed by the S3 front, the peer port and the watch; served by port 9001. Every sample carries the
+cloud's name, because no scraper knows it; the namespace and the pod are for the scraper to add.
 """
 
 from __future__ import annotations
@@ -9,11 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from moln_node.peer.gauges import Gauges
 
 if TYPE_CHECKING:
-    from moln_node.peer.status import Status
+    from collections.abc import Callable, Iterator
+
+    from moln_node.peer.figures import Figures
     from moln_node.s3.settings import Seen
 
 _LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -23,8 +30,8 @@ _LAG: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 class Metrics:
     """One node's metrics in a registry of their own, so that two nodes in one test do not meet."""
 
-    def __init__(self, version: str) -> None:
-        self.registry = registry = CollectorRegistry()
+    def __init__(self, version: str, cloud: str = "") -> None:
+        registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -37,8 +44,22 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
+        self._in_flight = Gauge("moln_s3_requests_in_flight", "S3 requests under way.", registry=registry)
         self.received = Counter("moln_s3_received_bytes", "Bytes of request bodies taken.", registry=registry)
         self.sent = Counter("moln_s3_sent_bytes", "Bytes of answers' bodies sent.", registry=registry)
+        self.calls = Counter(
+            "moln_peer_requests",
+            "Calls of other nodes and of the operator answered.",
+            ("call", "code"),
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "moln_peer_request_seconds",
+            "From the head of a call on port 9001 to the end of its answer.",
+            ("call",),
+            buckets=_LATENCY,
+            registry=registry,
+        )
         self.lag = Histogram(
             "moln_node_event_loop_lag_seconds",
             "How late the event loop ran a timer.",
@@ -51,15 +72,9 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
-        self._ready = Gauge("moln_node_ready", "1 while the node answers /ready with 200.", registry=registry)
-        self._epoch = Gauge("moln_node_map_epoch", "Epoch of the cloud map that the node obeys.", registry=registry)
-        self._capacity = Gauge("moln_node_volume_capacity_bytes", "Size of the node's volume.", registry=registry)
-        self._free = Gauge("moln_node_volume_free_bytes", "Free bytes of the node's volume.", registry=registry)
-        self._used = Gauge("moln_node_volume_used_bytes", "Used bytes of the node's volume.", registry=registry)
-        self._objects = Gauge("moln_node_objects", "Versions of objects kept.", ("storage_class",), registry=registry)
-        self._bytes = Gauge(
-            "moln_node_object_bytes", "Bytes of objects as clients wrote them.", ("storage_class",), registry=registry
-        )
+        self._gauges = Gauges(registry)
+        self._shown = CollectorRegistry()
+        self._shown.register(_OfCloud(registry, cloud))
 
     def observe_request(self, seen: Seen) -> None:
         """Count one answered S3 request."""
@@ -68,16 +83,35 @@ class Metrics:
         self.received.inc(seen.received)
         self.sent.inc(seen.sent)
 
-    def show(self, status: Status) -> bytes:
-        """The exposition text, with the gauges taken from `status`."""
-        self._ready.set(status.ready)
-        self._epoch.set(status.epoch)
-        self._capacity.set(status.capacity_bytes)
-        self._free.set(status.free_bytes)
-        self._used.set(status.used_bytes)
-        self._objects.clear()
-        self._bytes.clear()
-        for name, usage in status.classes.items():
-            self._objects.labels(name).set(usage.objects)
-            self._bytes.labels(name).set(usage.bytes)
-        return generate_latest(self.registry)
+    def observe_call(self, call: str, status: int, seconds: float) -> None:
+        """Count one answered call on port 9001; `call` is a route, never a path."""
+        self.calls.labels(call, str(status)).inc()
+        self.call_seconds.labels(call).observe(seconds)
+
+    def watch_requests(self, under_way: Callable[[], int]) -> None:
+        """Ask `under_way` how many S3 requests there are."""
+        self._in_flight.set_function(under_way)
+
+    def show(self, figures: Figures) -> bytes:
+        """The exposition text, with the gauges as `figures` has them."""
+        self._gauges.show(figures)
+        return generate_latest(self._shown)
+
+
+class _OfCloud(Collector):
+    """Every sample of a registry, with the cloud's name, and without the time at which its counter was made."""
+
+    def __init__(self, registry: CollectorRegistry, cloud: str) -> None:
+        self._registry = registry
+        self._labels = {"cloud": cloud}
+
+    def collect(self) -> Iterator[Metric]:
+        """The samples as they are now."""
+        for family in self._registry.collect():
+            shown = Metric(family.name, family.documentation, family.type, family.unit)
+            shown.samples = [
+                sample._replace(labels=self._labels | sample.labels)
+                for sample in family.samples
+                if not sample.name.endswith("_created")
+            ]
+            yield shown

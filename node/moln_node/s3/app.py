@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from moln_node import logs
 from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("moln.s3")
 _access = logging.getLogger("moln.s3.access")
+_slow = logging.getLogger("moln.s3.slow")
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Front:
         """Answer a request; never raises but for cancellation and lost connections."""
         started = time.perf_counter()
         request_id = f"{random.getrandbits(64):016X}"  # a name, not a secret: asking the kernel costs more
+        logs.request_id.set(request_id)  # in every line that this request causes, on other nodes too
         common = {"x-amz-request-id": request_id, "x-amz-id-2": self._host_id, "Server": "moln"}
         exchange = _Exchange(request, request_id, common, Expectation(request))
         self._under_way += 1
@@ -77,7 +80,7 @@ class Front:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 whatever it is, the client gets S3's XML and the log the rest
-            _log.exception("request %s failed: %s %r", request_id, request.method, exchange.path)
+            _log.exception("failed: %s %r", request.method, exchange.path)
             response = self._refusal(exchange, S3Error("InternalError"))
         finally:
             self._under_way -= 1
@@ -90,26 +93,22 @@ class Front:
         return response
 
     def _tell(self, exchange: _Exchange, response: web.StreamResponse, seconds: float) -> None:
-        """Let the access log and the metrics know of an answer."""
-        request = exchange.request
-        if self._settings.observe is not None:
-            sent = response.body_length if response.prepared else response.content_length or 0
-            sent = 0 if request.method == "HEAD" else sent
-            self._settings.observe(
-                Seen(exchange.operation, response.status, seconds, request.content.total_bytes, sent)
-            )
-        if _access.isEnabledFor(logging.INFO):
-            _access.info(
-                "%s %s %s %s %s %r %d %.1f ms",
-                exchange.id,
-                request.remote,
-                exchange.access_key,
-                exchange.operation,
-                request.method,
-                exchange.path,
-                response.status,
-                seconds * 1000,
-            )
+        """Let the logs and the metrics know of an answer."""
+        request, settings = exchange.request, self._settings
+        sent = response.body_length if response.prepared else response.content_length or 0
+        seen = Seen(
+            operation=exchange.operation,
+            status=response.status,
+            seconds=seconds,
+            received=request.content.total_bytes,
+            sent=0 if request.method == "HEAD" else sent,
+        )
+        if settings.observe is not None:
+            settings.observe(seen)
+        slow = seconds > settings.slow_seconds + (seen.received + seen.sent) / logs.PACE
+        if slow or _access.isEnabledFor(logging.INFO):
+            log, level = (_slow, logging.WARNING) if slow else (_access, logging.INFO)
+            log.log(level, "%s %r", request.method, exchange.path, extra=_told(exchange, seen))
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         request, settings = exchange.request, self._settings
@@ -201,7 +200,20 @@ class Front:
         return response
 
 
-def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> web.ServerRunner:
+def _told(exchange: _Exchange, seen: Seen) -> dict[str, object]:
+    """What a line of the log says of an answered request besides its path."""
+    return {
+        "operation": seen.operation,
+        "status": seen.status,
+        "ms": round(seen.seconds * 1000, 1),
+        "received": seen.received,
+        "sent": seen.sent,
+        "remote": exchange.request.remote,
+        "access_key": exchange.access_key,
+    }
+
+
+def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> DrainingRunner:
     """The S3 front over these objects and keys, ready for sites (`web.TCPSite(runner, ...)`)."""
     settings = settings or Settings()
     return DrainingRunner(Front(objects, keyring, settings).handle, settings.stop_seconds)

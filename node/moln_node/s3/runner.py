@@ -34,6 +34,11 @@ class DrainingRunner(web.ServerRunner):
         self._stopping = False
         self._drained = asyncio.Event()
 
+    @property
+    def under_way(self) -> int:
+        """How many requests are not answered yet."""
+        return self._under_way
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hand a request on, and know of it until it is answered."""
         self._under_way += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,4 +36,5 @@ class Settings:
     max_document: int = 4 * 1024 * 1024  # XML and JSON bodies
     now: Callable[[], float] = time.time
     stop_seconds: float = 60.0  # for the requests under way when the node stops
+    slow_seconds: float = math.inf  # an answer that takes longer is told in the log, whatever else is
     observe: Callable[[Seen], None] | None = None  # told of every answer; must be quick

@@ -131,6 +131,16 @@ class Ledger:
             mine = [sums for (bucket, _), sums in self._usage.items() if bucket == bucket_id]
         return Usage(sum(objects for objects, _ in mine), sum(size for _, size in mine))
 
+    def usage_by_bucket(self) -> dict[int, Usage]:
+        """What each bucket's objects amount to, by the bucket's number."""
+        sums: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        with self._lock:
+            for (bucket, _), (objects, size) in self._usage.items():
+                if 0 < bucket < UPLOADS:
+                    sums[bucket][0] += objects
+                    sums[bucket][1] += size
+        return {bucket: Usage(objects, size) for bucket, (objects, size) in sums.items() if objects}
+
     def class_usage(self) -> dict[str, Usage]:
         """What each storage class amounts to, over all buckets."""
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])

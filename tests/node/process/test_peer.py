@@ -125,27 +125,6 @@ def test_status_counts_what_was_written(node: Node) -> None:
     assert status["capacityBytes"] == status["usedBytes"] + status["freeBytes"] > 0
 
 
-def test_metrics_count_requests_and_bytes_without_naming_keys(node: Node) -> None:
-    """Labels are operations, codes and classes; a key never becomes a label."""
-    s3 = node.client()
-    s3.create_bucket(Bucket="bucket")
-    s3.put_object(Bucket="bucket", Key="some-secret-key-name", Body=b"x" * 1000)
-    s3.get_object(Bucket="bucket", Key="some-secret-key-name")["Body"].read()
-    with pytest.raises(ClientError):
-        s3.get_object(Bucket="bucket", Key="absent")
-    text = node.text("/metrics")[1]
-    assert 'moln_s3_requests_total{code="200",operation="PutObject"} 1.0' in text
-    assert 'moln_s3_requests_total{code="200",operation="GetObject"} 1.0' in text
-    assert 'moln_s3_requests_total{code="404",operation="GetObject"} 1.0' in text
-    assert 'moln_node_objects{storage_class="STANDARD"} 1.0' in text
-    assert 'moln_node_object_bytes{storage_class="STANDARD"} 1000.0' in text
-    assert "some-secret-key-name" not in text
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert float(values["moln_s3_received_bytes_total"]) >= 1000
-    assert float(values["moln_s3_sent_bytes_total"]) >= 1000
-    assert float(values["moln_node_fsync_seconds_count"]) >= 1
-
-
 def test_explain_tells_the_class_and_why(node: Node) -> None:
     """The same rules that a write obeys, asked without writing."""
     rules = [{"name": "logs", "match": {"suffix": ".log"}, "storageClass": "COLD"}]

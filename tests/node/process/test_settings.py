@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (settings.listen.port, settings.peer_listen.port) == (9000, 9001)
     assert {settings.listen.host, settings.peer_listen.host} == {EVERYWHERE}
     assert (settings.domains, settings.ready_file, settings.log_format) == ((), None, "json")
+    assert settings.slow_seconds == 5
 
 
 def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
@@ -36,6 +38,7 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
         "MOLN_LOG_FORMAT": "text",
         "MOLN_STOP_SECONDS": "1.5",
         "MOLN_ACCESS_LOG": "off",
+        "MOLN_SLOW_SECONDS": "0",
     }
     settings = parse(["--name", "flag"], environment)
     assert settings.name == "flag"
@@ -47,6 +50,7 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:
     assert (settings.listen, settings.peer_listen) == (Address("::", 9100), Address(EVERYWHERE, 0))
     assert settings.domains == ("s3.example.com", "localhost")
     assert (settings.log_format, settings.stop_seconds, settings.access_log) == ("text", 1.5, False)
+    assert settings.slow_seconds == math.inf
 
 
 @pytest.mark.parametrize(

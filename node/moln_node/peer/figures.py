@@ -1,0 +1,88 @@
+"""The figures behind a node's gauges, gathered anew for each scrape: cheap whatever the node holds.
+
+`/v1/status` counts registers one by one; that is for those who ask now and then, and is not done here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from moln_node.peer.node import Node
+    from moln_node.peer.status import Check
+    from moln_node.peer.tasks import Task, TaskBoard
+    from moln_node.store.ledger import Space
+    from moln_node.store.model import Usage
+
+LARGEST: Final = 50
+"""Buckets that have a name in the metrics; the others are one sum."""
+
+OTHERS: Final = "(others)"
+"""What that sum is called: no bucket can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A node at one moment. Bytes and objects are what this node holds: each copy counts where it is.
+
+    Attributes:
+        checks: those of `/ready`.
+        epoch: of the map that it obeys.
+        counts: it votes as an owner.
+        space: its volume.
+        reserve_bytes: what writes must leave free of it.
+        in_flight_bytes: reserved by writes under way.
+        classes: what each storage class holds.
+        buckets: what the largest buckets hold, and all others together.
+        hints: registers of which an owner lacks something.
+        tasks: the last task of each kind.
+        certificate_expires: end of the S3 port's certificate, in seconds since 1970; None without TLS.
+    """
+
+    checks: tuple[Check, ...]
+    epoch: int
+    counts: bool
+    space: Space
+    reserve_bytes: float
+    in_flight_bytes: int
+    classes: Mapping[str, Usage]
+    buckets: Mapping[str, Usage]
+    hints: int
+    tasks: Mapping[str, Task]
+    certificate_expires: float | None
+
+
+async def gather(node: Node, board: TaskBoard, certificate_expires: float | None) -> Figures:
+    """The figures as they are now."""
+    store = node.local.store
+    space = store.ledger.space()
+    tasks: dict[str, Task] = {}
+    for task in board.tasks():
+        tasks.setdefault(task.request.kind, task)
+    names = {row.id: name for name, row in store.buckets.items()}
+    return Figures(
+        checks=node.checks(),
+        epoch=node.map.epoch,
+        counts=node.cluster.counts,
+        space=space,
+        reserve_bytes=space.total * node.map.limits.reserve_percent / 100,
+        in_flight_bytes=store.ledger.in_flight(),
+        classes=node.local.usage_by_class(),
+        buckets=largest({names[number]: u for number, u in store.ledger.usage_by_bucket().items() if number in names}),
+        hints=await node.cluster.members.hints.count(),
+        tasks=tasks,
+        certificate_expires=certificate_expires,
+    )
+
+
+def largest(usage: Mapping[str, Usage], most: int = LARGEST) -> dict[str, Usage]:
+    """The `most` largest buckets by bytes, and the sum of the others where there are any."""
+    ranked = sorted(usage.items(), key=lambda entry: (-entry[1].bytes, -entry[1].objects, entry[0]))
+    named, others = dict(ranked[:most]), ranked[most:]
+    if others:
+        kind = type(others[0][1])
+        named[OTHERS] = kind(sum(u.objects for _, u in others), sum(u.bytes for _, u in others))
+    return named
