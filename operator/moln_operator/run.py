@@ -25,6 +25,7 @@ from moln_operator.leader import Leadership
 from moln_operator.metrics import Metrics
 from moln_operator.observe.gather import Observer
 from moln_operator.observe.nodes import NodeClient
+from moln_operator.observe.overview import Overview
 from moln_operator.observe.zones import Zones
 from moln_operator.queue import WorkQueue
 from moln_operator.reconcile import ReconcileError, Reconciler
@@ -48,6 +49,8 @@ class Operator:
         self.settings = settings
         self.metrics = metrics
         self.inventory = Inventory()
+        self.overview = Overview(self.inventory, settings.operator_class)
+        metrics.show_clouds(self.overview.clouds)
         self.queue = WorkQueue()
         self.leads = False
         self.stands_by = settings.leader_election
@@ -132,13 +135,13 @@ class Operator:
             logger.exception("%s/%s: this is a defect of the operator", *key)
             self._failed(key, "defect")
         else:
-            self.metrics.reconciled("gone" if again is None else "ok")
+            self.metrics.reconciled("gone" if again is None else "ok", key)
             self.queue.succeeded(key)
             if again is not None:
                 self.queue.add_after(key, again)
 
     def _failed(self, key: CloudKey, reason: str) -> None:
-        self.metrics.reconciled("error")
+        self.metrics.reconciled("error", key)
         logger.warning("%s/%s: %s; again in %.1f s", *key, reason, self.queue.retry(key))
 
     async def _keep_house(self) -> None:
@@ -146,7 +149,6 @@ class Operator:
         while True:
             self._pusher.keep_only({pod.uid for pod in self.inventory.every("Pod")})
             self.metrics.objects.set(len(self.inventory))
-            self.metrics.count_clouds(self.inventory.every("Cloud"))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

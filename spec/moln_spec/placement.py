@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from moln_spec.cloudmap import MapNode
+    from moln_spec.cloudmap import MapNode, Member
 
+Placed = TypeVar("Placed", "MapNode", "Member")
 _HASH_RANGE: Final = 2.0**64
 
 
@@ -29,15 +30,15 @@ def partition_of(bucket: str, key: str, partitions: int) -> int:
     return _hash(f"{bucket}/{key}".encode("utf-8", "surrogatepass")) % partitions
 
 
-def score(node: MapNode, partition: int) -> float:
+def score(node: MapNode | Member, partition: int) -> float:
     """How much `node` wants `partition`: -weight / ln(u), with u uniform in (0, 1) and fixed for the pair."""
     uniform = (_hash(f"{partition}/{node.name}".encode()) + 0.5) / _HASH_RANGE
     return -node.weight / math.log(uniform) if uniform < 1.0 else math.inf
 
 
 def owners(
-    nodes: Iterable[MapNode], partition: int, copies: int, spread: Literal["zone", "node"] = "zone"
-) -> tuple[MapNode, ...]:
+    nodes: Iterable[Placed], partition: int, copies: int, spread: Literal["zone", "node"] = "zone"
+) -> tuple[Placed, ...]:
     """The `copies` nodes that own `partition`, best first, or all nodes where there are fewer.
 
     With `spread="zone"` no zone gets its second copy before every zone has its first, and so on. Nodes whose zone is
@@ -47,7 +48,7 @@ def owners(
     if spread == "node":
         return tuple(ranked[:copies])
     taken: Counter[str] = Counter()
-    rounds: list[tuple[int, MapNode]] = []
+    rounds: list[tuple[int, Placed]] = []
     for node in ranked:
         rounds.append((taken[node.zone], node))
         taken[node.zone] += 1
