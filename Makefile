@@ -18,7 +18,8 @@ demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in
 .PHONY: test
 test: check lab-up ## everything: what CI runs
 	scripts/install-clients
-	$(RUN) pytest -m "clients or crash and not lab" --timeout 900
+	scripts/install-monitoring
+	$(RUN) pytest -m "clients or monitoring or crash and not lab" --timeout 900
 	$(RUN) pytest -n 3 --timeout 900 tests/e2e --ignore tests/e2e/test_chart.py
 	$(RUN) pytest --timeout 900 tests/e2e/test_chart.py
 	$(RUN) pytest -m lab --timeout 900 tests/lab
@@ -30,13 +31,14 @@ check: lint unit ## lint, types, layers, unit tests; before each commit
 lint: ## ruff, mypy --strict, import layers, generated files
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy spec operator node cli lab bench demo tests
+	$(RUN) mypy spec operator node cli lab bench demo monitoring tests
 	$(RUN) lint-imports
 	$(RUN) python -m moln_spec.crds --check
+	$(RUN) python monitoring/build.py --check
 
 .PHONY: unit
 unit: ## the tests that need nothing but Python
-	$(RUN) pytest -q -n 2 -m "not lab and not clients and not crash"
+	$(RUN) pytest -q -n 2 -m "not lab and not clients and not monitoring and not crash"
 
 .PHONY: soak
 soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1

@@ -8,10 +8,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from tests.e2e.cluster import CLASS, a_cloud, eventually
 from tests.e2e.conftest import ROOT
 
 from moln_lab.errors import LabError
+from moln_operator.kube import labels
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
@@ -136,3 +138,43 @@ def test_two_replicas_elect_a_leader_and_the_other_takes_over(namespace: Namespa
     namespace.kubectl("delete", "service/first")
     eventually(lambda: namespace.get("service", "first"), "the new leader repairs", 60)
     helm(namespace, "uninstall", "moln", "--wait")
+
+
+def test_monitoring_is_rendered_as_it_was_asked_for(namespace: Namespace) -> None:
+    """Dashboards and alerts are those of the files, monitors select what the operator makes, typos are told."""
+    asked = (
+        "--set",
+        "monitoring.monitors.enabled=true,monitoring.alerts.enabled=true,monitoring.dashboards.enabled=true",
+    )
+    more = (
+        "--set",
+        "monitoring.alerts.runbooks=https://example.com/",
+        "--set",
+        "monitoring.monitors.labels.release=prom",
+    )
+    made = {
+        (one["kind"], one["metadata"]["name"]): one
+        for one in yaml.safe_load_all(helm(namespace, "template", "moln", str(CHART), *asked, *more))
+        if one
+    }
+    boards = made["ConfigMap", "moln-dashboards"]
+    assert boards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    files = {path.name: path.read_text() for path in (CHART / "dashboards").glob("*.json")}
+    assert {name: json.loads(text) for name, text in boards["data"].items()} == {
+        name: json.loads(text) for name, text in files.items()
+    }
+    rules = (CHART / "rules" / "moln.yaml").read_text().replace(" docs/runbooks", " https://example.com/docs/runbooks")
+    assert made["PrometheusRule", "moln"]["spec"] == yaml.safe_load(rules)
+    pods = made["PodMonitor", "moln-nodes"]
+    assert pods["metadata"]["labels"]["release"] == "prom"
+    assert (
+        pods["spec"]["selector"]["matchLabels"].items() <= labels.of_cloud("c").items() | labels.of_nodes("c").items()
+    )
+    operator = made["Deployment", "moln"]["spec"]["template"]["metadata"]
+    assert made["ServiceMonitor", "moln"]["spec"]["selector"]["matchLabels"].items() <= operator["labels"].items()
+    assert operator["annotations"]["prometheus.io/port"] == "8080"
+    plain = helm(namespace, "template", "moln", str(CHART), "--set", "monitoring.annotations=false")
+    assert "monitoring.coreos.com" not in plain
+    assert "prometheus.io" not in plain
+    with pytest.raises(AssertionError, match="additional properties 'enable' not allowed"):
+        helm(namespace, "template", "moln", str(CHART), "--set", "monitoring.alerts.enable=true")

@@ -20,6 +20,7 @@ STATUS = {
     "conditions": [
         {"type": "Ready", "status": "False", "reason": "NodesNotReady", "message": "photos-2: no answer"},
         {"type": "Degraded", "status": "False", "reason": "AsExpected"},
+        {"type": "Accepted", "status": "True", "reason": "Valid"},
     ],
     "nodes": {"desired": 3, "current": 3, "ready": 2, "summary": "2/3"},
     "map": {"epoch": 7, "acknowledged": 6},
@@ -49,8 +50,8 @@ def an_inventory(ready: int = 2, status: dict[str, Any] | None = None) -> Invent
     found.put(a_map_config(7, 1))
     for number in range(3):
         condition = {"type": "Ready", "status": "True" if number < ready else "False"}
-        pod = {"spec": {"nodeName": f"machine-{number}"}, "status": {"conditions": [condition]}}
-        found.put(a_manifest("Pod", f"photos-{number}", **pod))
+        spec, status_of_pod = {"nodeName": f"machine-{number}"}, {"conditions": [condition]}
+        found.put(a_manifest("Pod", f"photos-{number}", spec=spec, status=status_of_pod))
     return found
 
 

@@ -20,6 +20,11 @@ MAP_DIR: Final = "/etc/moln/map"
 CREDENTIALS_DIR: Final = "/etc/moln/credentials"
 CLUSTER_DIR: Final = "/etc/moln/cluster"
 TLS_DIR: Final = "/etc/moln/tls"
+_SCRAPED: Final = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(names.PEER_PORT),
+    "prometheus.io/path": "/metrics",
+}
 STOP_SECONDS: Final = 25
 GRACE_SECONDS: Final = 45
 
@@ -43,7 +48,10 @@ def stateful_set(cloud: Cloud, pool_name: str, pool: Pool, existing: Known | Non
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selected},
             "template": {
-                "metadata": {"labels": {**labels.of_cloud(cloud.metadata.name), **selected}},
+                "metadata": {
+                    "labels": {**labels.of_cloud(cloud.metadata.name), **selected},
+                    "annotations": _SCRAPED,
+                },
                 "spec": _pod(cloud, pool, selected, settings),
             },
             "volumeClaimTemplates": [_claim(cloud, pool, existing)],

@@ -1,0 +1,221 @@
+"""A real Prometheus that watches a real cloud, and what the operator would say of it."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import urllib3
+import yaml
+from botocore.exceptions import ClientError
+from tests.certificates import Pair
+from tests.cli.harness import CLOUD, Desk, Dev
+from tests.node.process.harness import Nodes
+from tests.operator.test_overview import an_inventory
+
+from moln_operator.metrics import Metrics
+from moln_operator.observe.overview import Overview
+from moln_spec.cloudmap import CloudMap, MapNode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "charts" / "moln" / "rules" / "moln.yaml"
+DASHBOARDS = sorted((ROOT / "charts" / "moln" / "dashboards").glob("*.json"))
+SECONDS = 60
+
+
+def program(name: str) -> str:
+    """Where a program is; the test fails, and says what to run, where it is not."""
+    cache = Path(os.environ.get("MOLN_CACHE") or Path.home() / ".cache/moln") / "monitoring"
+    built = sorted(cache.glob(f"*/{name}"), key=lambda path: path.stat().st_mtime)
+    if not built:
+        pytest.fail(f"{name} is not there: run scripts/install-monitoring")
+    return str(built[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A server that scrapes, asked as Grafana asks it."""
+
+    address: str
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The data of an answer of its HTTP API; an AssertionError with its words if it refuses."""
+        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        answer = urllib3.request("GET", url, timeout=SECONDS, retries=False)
+        assert answer.status == 200, f"{parameters}: {answer.data.decode()}"
+        return answer.json()["data"]
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The series of an instant query."""
+        found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
+        return found
+
+
+@contextmanager
+def serving(metrics: Metrics) -> Iterator[str]:
+    """The operator's /metrics on a port of its own."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = metrics.render()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def an_operator() -> Metrics:
+    """The metrics of an operator that looks after the cloud `photos` and has worked a little."""
+    metrics = Metrics()
+    metrics.show_clouds(Overview(an_inventory()).clouds)
+    metrics.leader.set(1)
+    look(metrics)
+    return metrics
+
+
+def look(metrics: Metrics) -> None:
+    """One look at the cloud."""
+    metrics.wrote("StatefulSet", "apply")
+    metrics.reconciled("ok", ("home", "photos"))
+    metrics.duration.observe(0.1)
+
+
+@contextmanager
+def scraping(folder: Path, targets: dict[str, tuple[str, str]]) -> Iterator[Prometheus]:
+    """Prometheus with the project's rules; `targets` by pod: namespace and address."""
+    static = [
+        {"targets": [address], "labels": {"namespace": namespace, "pod": pod}}
+        for pod, (namespace, address) in targets.items()
+    ]
+    config = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [{"job_name": "moln", "static_configs": static}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    prometheus = Prometheus(address)
+    try:
+        wait_for(prometheus, f"count(count_over_time(up[1m]) > 6 and up == 1) == {len(static)}")
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+def wait_for(prometheus: Prometheus, expr: str) -> None:
+    """Ask until there is an answer."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            if prometheus.query(expr):
+                return
+        except (urllib3.exceptions.HTTPError, AssertionError):  # it starts
+            pass
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {SECONDS} s: {expr}")
+        time.sleep(0.1)
+
+
+@contextmanager
+def a_cloud(folder: Path) -> Iterator[tuple[Dev, dict[str, tuple[str, str]]]]:
+    """The cloud `photos` of three nodes, and a node that speaks TLS: namespace and address of each by pod."""
+    desk, single = Desk(folder), Nodes(folder)
+    (folder / "photos.yaml").write_text(CLOUD.replace("name: test", "name: photos"))
+    data = folder / "dev"
+    try:
+        dev = desk.spawn("--nodes", "3", "--data", str(data), yaml="photos.yaml").wait_ready()
+        work(dev, data)
+        pair = Pair(folder / "tls.crt", folder / "tls.key")
+        pair.renew()
+        secure = single.start(tls_certificate=str(pair.chain), tls_key=str(pair.key))
+        yield dev, {node.name: ("home", node.address) for node in nodes_of(data)} | {"secure-0": ("other", secure.peer)}
+    finally:
+        single.end()
+        desk.end()
+
+
+def work(dev: Dev, data: Path) -> None:
+    """A request of each kind that a dashboard shows, refused ones and one of what is not built too; and scrubs."""
+    s3 = dev.s3()
+    s3.create_bucket(Bucket="bucket")
+    for number in range(5):
+        s3.put_object(Bucket="bucket", Key=f"k{number}", Body=b"x" * 10_000)
+        s3.get_object(Bucket="bucket", Key=f"k{number}")["Body"].read()
+    s3.delete_object(Bucket="bucket", Key="k0")
+    with pytest.raises(ClientError, match="404"):
+        s3.head_object(Bucket="bucket", Key="k0")
+    with pytest.raises(ClientError, match="NotImplemented"):
+        s3.put_bucket_request_payment(Bucket="bucket", RequestPaymentConfiguration={"Payer": "Requester"})
+    s3.close()
+    secret = (data / "cloud-secret").read_text().strip()
+    for node in nodes_of(data):
+        answer = urllib3.request(
+            "POST",
+            f"http://{node.address}/v1/tasks",
+            json={"kind": "scrub"},
+            headers={"Authorization": f"Bearer {secret}"},
+            timeout=SECONDS,
+        )
+        assert answer.status in (202, 409)
+
+
+def nodes_of(data: Path) -> tuple[MapNode, ...]:
+    """The nodes of the cloud in this folder."""
+    return CloudMap.model_validate_json((data / "map.json").read_text()).nodes
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has seen a cloud, a node with TLS and an operator at work for some seconds."""
+    folder = tmp_path_factory.mktemp("watched")
+    operator = an_operator()
+    with (
+        a_cloud(folder) as (dev, pods),
+        serving(operator) as address,
+        scraping(folder, {**pods, "moln-0": ("moln-system", address)}) as found,
+    ):
+        work(dev, folder / "dev")
+        look(operator)
+        for counter in ("moln_s3_request_seconds_count", "moln_operator_reconcile_seconds_count"):
+            wait_for(found, f"sum(rate({counter}[30s])) > 0")
+        yield found

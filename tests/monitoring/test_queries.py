@@ -1,0 +1,112 @@
+"""Every query of a dashboard and every part of an alert, asked of a real Prometheus that watches a real cloud."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.monitoring.conftest import DASHBOARDS, RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.monitoring.conftest import Prometheus
+
+pytestmark = [pytest.mark.monitoring, pytest.mark.xdist_group("prometheus")]
+
+CHOSEN = {
+    "$__rate_interval": "30s",
+    "$namespace": ".*",
+    "$cloud": "photos",
+    "$pod": "photos-0",
+}
+NOT_YET = {"Full in"}
+"""Has data only where a volume fills, which nobody can say of the volume that tests run on."""
+
+
+def queries() -> list[Any]:
+    """Each query of each panel: dashboard, panel, expression."""
+    return [
+        pytest.param(panel["title"], target["expr"], id=f"{path.stem}-{panel['title']}-{target['refId']}")
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+def chosen(expr: str) -> str:
+    """The expression as Grafana sends it once its variables are chosen."""
+    for variable, value in CHOSEN.items():
+        expr = expr.replace(variable, value)
+    assert "$" not in expr, "a variable that the dashboard does not have"
+    return expr
+
+
+@pytest.mark.parametrize(("title", "expr"), queries())
+def test_a_panel_has_data(prometheus: Prometheus, title: str, expr: str) -> None:
+    """What the panel asks is understood, and answered with at least one number."""
+    series = prometheus.query(chosen(expr))
+    if title in NOT_YET:
+        return
+    assert series, expr
+    assert any(one["value"][1] != "NaN" for one in series), series  # an operation that rests has no quantile
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_variable_has_values(prometheus: Prometheus, path: Any) -> None:
+    """Each choice at the top of a dashboard has something to choose from, `photos` among the clouds."""
+    for variable in json.loads(path.read_text())["templating"]["list"]:
+        if variable["type"] != "query":
+            continue
+        asked = re.fullmatch(r"label_values\((?P<series>.+), (?P<label>\w+)\)", variable["query"]["query"])
+        assert asked
+        values = prometheus.ask(f"label/{asked['label']}/values", **{"match[]": chosen(asked["series"])})
+        assert values, variable["name"]
+        if variable["name"] == "cloud":
+            assert "photos" in values
+
+
+def rules() -> list[Any]:
+    """Every alert."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [pytest.param(rule["expr"], id=rule["alert"]) for group in groups for rule in group["rules"]]
+
+
+def selectors(node: Any) -> Iterator[str]:
+    """The series that a parsed expression reads."""
+    if isinstance(node, list):
+        for part in node:
+            yield from selectors(part)
+    elif isinstance(node, dict):
+        if node.get("type") in ("vectorSelector", "matrixSelector"):
+            matchers = [m for m in node["matchers"] if m["name"] != "__name__"]
+            yield (
+                node["name"]
+                + "{"
+                + ", ".join(f"{m['name']}{m['type']}{json.dumps(m['value'])}" for m in matchers)
+                + "}"
+            )
+        for part in node.values():
+            yield from selectors(part)
+
+
+@pytest.mark.parametrize("expr", rules())
+def test_an_alert_reads_series_that_exist(prometheus: Prometheus, expr: str) -> None:
+    """An alert on a series that nobody exposes would never fire: each of its selectors finds one."""
+    found = list(selectors(prometheus.ask("parse_query", query=expr)))
+    assert found
+    for selector in found:
+        assert prometheus.query(selector), selector
+
+
+def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
+    """No rule fails, and of a cloud with a node down the alerts are on their way that should be, and no other."""
+    found = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
+    pending = {rule["name"] for rule in found if rule["alerts"]}
+    due = {"MolnNodeOffline", "MolnCloudNotReady", "MolnMapNotAcknowledged", "MolnCertificateExpires"}
+    this_machines = {"MolnVolumeAlmostFull", "MolnVolumeFullSoon", "MolnServerErrors", "MolnSlowDisk", "MolnBusyNode"}
+    assert due <= pending <= due | this_machines
