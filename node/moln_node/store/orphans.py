@@ -2,7 +2,8 @@
 
 Those that a crash leaves go when the store opens (`opening`). They waste space and nothing else. What a writer has
 under way is no orphan: it is asked first whether a body is in flight, and only then whether the index has it, because
-a body goes from the one to the other and never back.
+a body goes from the one to the other and never back. Last it is asked whether the file is still there: the collector
+may have removed it meanwhile, and the index forgets a body after its file.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ async def find(store: Store, report: Report, *, dry_run: bool) -> None:
         files += len(page)
         settled = [found for found in page if not store.bodies.is_in_flight(found[0])]
         known = await store.look(partial(_known, body_ids=[body_id for body_id, _, _ in settled]))
-        lost = {
+        unknown = {
             path: length
             for body_id, path, length in settled
             if body_id not in known or path != store.bodies.path(body_id)
         }
+        lost = await asyncio.to_thread(_still_there, unknown)
         for path, length in lost.items():
             report.found(f"{path}: {length} bytes that no record refers to")
         if lost and not dry_run:
@@ -53,6 +55,10 @@ async def find(store: Store, report: Report, *, dry_run: bool) -> None:
 
 def _next_page(walk: Iterator[tuple[int, Path, int]]) -> list[tuple[int, Path, int]]:
     return list(islice(walk, _PAGE))
+
+
+def _still_there(files: dict[Path, int]) -> dict[Path, int]:
+    return {path: length for path, length in files.items() if path.exists()}
 
 
 def _known(db: apsw.Connection, body_ids: list[int]) -> set[int]:

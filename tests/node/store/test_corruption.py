@@ -6,6 +6,7 @@ import random
 import shutil
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 from tests.node.store.harness import (
     BUCKET,
@@ -28,6 +29,7 @@ from moln_node.store.errors import CorruptError, NoSuchBucketError, StoreError, 
 from moln_node.store.model import Sealed, Versioning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Everything = tuple[tuple[object, ...], dict[str, bytes]]
@@ -218,8 +220,6 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
 
 async def test_an_index_of_another_format_is_refused_untouched(tmp_path: Path) -> None:
     """A newer release's index, or something else by that name: a clear refusal, and not one byte changed."""
-    import apsw
-
     async with with_bucket(tmp_path):
         pass
     database = apsw.Connection(str(tmp_path / "index.db"))
@@ -246,6 +246,27 @@ async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None
         assert orphan.exists()
         await maintenance.orphans(objects.local, notes, dry_run=False)
         assert files(tmp_path) == [kept]
+
+
+async def test_what_the_collector_removes_meanwhile_is_no_orphan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that is collected between the look at the directory and the look at the index was never an orphan."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", bytes(LARGE))
+        look = objects.store.look
+
+        async def late(question: Callable[[apsw.Connection], object]) -> object:
+            await objects.store.collect()
+            return await look(question)
+
+        monkeypatch.setattr(objects.store, "look", late)
+        await objects.delete(BUCKET, "k")
+        notes = Notes()
+        await maintenance.orphans(objects.local, notes)
+        assert notes.findings == []
+        assert notes.counts == {"files": 1, "orphans": 0, "bytes": 0, "deleted": 0}
+        assert files(tmp_path) == []
 
 
 async def test_flips_in_the_log(tmp_path: Path) -> None:
