@@ -174,6 +174,7 @@ class _Question:
             headers=self._headers,
             query=self._query,
             presigned=call.authentication.presigned,
+            algorithm=call.authentication.algorithm,
             version_id=self._version_id,
             existing_tags=None if record is None else record.attributes.tags,
             request_tags=tags,

@@ -143,7 +143,7 @@ class Front:
         try:
             await self._admit(call)
             if operation.handler is None:
-                raise S3Error("NotImplemented", f"{operation.name} is not implemented.")
+                raise S3Error("NotImplemented", f"The sub-resource {operation.asked} is not implemented.")
             return await operation.handler(call)
         except NoSuchKeyError as error:
             if call.found is not None and not await may_list(call, call.found):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of S3: AWS's name, the action that policies speak of, and who does it (None: 501).
+    """An operation of S3: AWS's name, the action that policies speak of, and who does it.
+
+    Without a handler it is not built, and `asked` is the sub-resource that was asked for: 501, after everything else.
 
     `version_action` is the action instead when the request names a version. An operation that is not `checked` decides
     for itself who may call it; one that is not `signed` is never signed in the way of all others (POST forms carry a
@@ -30,3 +32,4 @@ class Operation:
     version_action: str = ""
     checked: bool = True
     signed: bool = True
+    asked: str = ""

@@ -33,8 +33,8 @@ class Check:
     def holds(self, fields: Mapping[str, str]) -> bool:
         """Whether the form keeps it."""
         found = fields.get(self.field)
-        if found is None:
-            return False
+        if found is None:  # any value may come, and so may none
+            return self.prefix and not self.value
         if not self.prefix:
             return found == self.value
         if self.field == "content-type" and "," in found:

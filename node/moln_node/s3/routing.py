@@ -190,7 +190,7 @@ _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 
 
 def find(method: str, target: Target, headers: CIMultiDictProxy[str]) -> Operation:
-    """The operation that a request asks for; S3Error MethodNotAllowed or NotImplemented."""
+    """The operation that a request asks for, which may be one that is not built; S3Error MethodNotAllowed."""
     if not target.bucket:
         table, names = SERVICE, frozenset[str]()
     elif not target.key:
@@ -206,17 +206,22 @@ def find(method: str, target: Target, headers: CIMultiDictProxy[str]) -> Operati
     operation = table.get((method, sub))
     if operation is None:
         if sub in _BUCKET_UNBUILT or sub in _OBJECT_UNBUILT:
-            raise S3Error("NotImplemented", f"The sub-resource {sub} is not implemented.")
+            return _unbuilt(method, sub)
         if method not in _METHODS:
             raise S3Error("MethodNotAllowed", f"The method {method} is not allowed.")
         raise S3Error("MethodNotAllowed", Method=method, ResourceType=sub.upper() or "SERVICE")
-    if method in _CHANGING and target.query:
-        _refuse_unknown(target, names)
-    return operation
+    unknown = _unknown(target, names) if method in _CHANGING and target.query else ""
+    return _unbuilt(method, unknown) if unknown else operation
 
 
-def _refuse_unknown(target: Target, names: frozenset[str]) -> None:
+def _unbuilt(method: str, sub: str) -> Operation:
+    """What answers 501, but only to those whom it would answer at all if it were built: the owner, as it is."""
+    return Operation("Unbuilt", "s3:GetUnbuilt" if method in {"GET", "HEAD"} else "s3:PutUnbuilt", asked=sub)
+
+
+def _unknown(target: Target, names: frozenset[str]) -> str:
     """A bare name that S3 may know and moln does not: a `DELETE ?annotation` must never delete the object itself."""
     for name, value in target.query.items():
         if not value and name not in names and name not in _PARAMETERS and not name.lower().startswith("x-"):
-            raise S3Error("NotImplemented", f"The sub-resource {name} is not implemented.")
+            return name
+    return ""

@@ -114,8 +114,11 @@ def test_published_presigned_example() -> None:
     ("change", "expected"),
     [
         ({"Authorization": ""}, ""),
-        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl"}, "InvalidRequest"),
-        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 2013 00:00:00 GMT"}, "InvalidRequest"),
+        ({"Authorization": "AWS AKIA:c2lnbmF0dXJl"}, "InvalidAccessKeyId"),
+        (
+            {"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 2013 00:00:00 GMT"},
+            "InvalidAccessKeyId",
+        ),
         ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "a bad date"}, "AccessDenied"),
         ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": ""}, "AccessDenied"),
         ({"Authorization": "AWS AKIA:c2lnbmF0dXJl", "x-amz-date": "Fri, 24 May 1950 00:00:00 GMT"}, "AccessDenied"),

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as Signer
 from defusedxml import ElementTree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -151,6 +154,39 @@ def exchange(server: Server, request: bytes, *, shut: bool = False) -> bytes:
         if shut:
             connection.shutdown(socket.SHUT_WR)
         return connection.recv(65536)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", "?website"),
+        ("PUT", "?replication"),
+        ("PUT", "?novelty"),
+        ("GET", "/key?torrent"),
+        ("POST", "/key?restore"),
+        ("DELETE", "/key?annotation"),
+    ],
+)
+def test_what_is_not_built_is_told_to_the_owner_alone(
+    server: Server, raw: http.client.HTTPConnection, bucket: str, method: str, target: str
+) -> None:
+    """A stranger, a forger and another owner are refused as anywhere; only then it is 501."""
+    secrets = {"MAINKEY": "main-secret-key", "ALTKEY": "alt-secret-key"}
+
+    def code(access_key: str, secret: str) -> tuple[int, str | None]:
+        headers = {"host": f"{server.host}:{server.port}"}
+        if access_key:
+            request = AWSRequest(method, f"{server.url}/{bucket}{target}", headers=headers)
+            S3SigV4Auth(Signer(access_key, secret), "s3", "us-east-1").add_auth(request)
+            headers = dict(request.headers.items())
+        raw.request(method, f"/{bucket}{target}", b"", headers)
+        answer = raw.getresponse()
+        return answer.status, ElementTree.fromstring(answer.read()).findtext("Code")
+
+    assert code("", "") == (403, "AccessDenied")
+    assert code("MAINKEY", "forged-secret-key") == (403, "SignatureDoesNotMatch")
+    assert code("ALTKEY", secrets["ALTKEY"]) == (403, "AccessDenied")
+    assert code("MAINKEY", secrets["MAINKEY"]) == (501, "NotImplemented")
 
 
 def test_expect_is_answered_only_when_the_body_is_wanted(server: Server, bucket: str) -> None:

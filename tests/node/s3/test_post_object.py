@@ -95,6 +95,15 @@ def test_signed_form(s3: Any, bucket: str, raw: http.client.HTTPConnection) -> N
     assert (stored["Metadata"], stored["ContentType"]) == ({"color": "blue"}, "text/plain")
 
 
+def test_a_field_that_may_be_anything_may_be_missing(s3: Any, bucket: str, raw: http.client.HTTPConnection) -> None:
+    """A condition that any value begins with is kept by none; one that names a beginning, or a value, is not."""
+    assert post(raw, bucket, form(signed(conditions(bucket, ["starts-with", "$x-amz-meta-color", ""]))))[0] == 204
+    assert s3.head_object(Bucket=bucket, Key="foo.txt")["Metadata"] == {}
+    for condition in (["starts-with", "$x-amz-meta-color", "b"], ["eq", "$x-amz-meta-color", ""]):
+        status, _, body = post(raw, bucket, form(signed(conditions(bucket, condition))))
+        assert (status, code(body)) == (403, "AccessDenied")
+
+
 def test_presigned_post_of_boto3(server: Server, bucket: str, raw: http.client.HTTPConnection) -> None:
     """What boto3 presigns (SigV4) is accepted, and refused once a field is changed or the signature is."""
     s3 = server.client()

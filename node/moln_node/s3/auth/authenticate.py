@@ -1,4 +1,4 @@
-"""Who signed a request: SigV4 in the Authorization header or in the query, or nobody.
+"""Who signed a request: SigV4 in the Authorization header or in the query, SigV2 in the header, or nobody.
 
 Called once a request by `moln_node.s3.app`, before anything is read from the store or the body.
 """
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moln_node.s3 import xml
-from moln_node.s3.auth import claims, sigv4
+from moln_node.s3.auth import claims, sigv2, sigv4
 from moln_node.s3.auth.keyring import ANONYMOUS, Identity, Key, Keyring
 from moln_node.s3.errors import S3Error
+from moln_node.s3.target import bucket_of_host
 
 if TYPE_CHECKING:
     import hmac
@@ -44,6 +45,7 @@ class Authentication:
     content_sha256: str
     chunks: ChunkSigning | None = None
     presigned: bool = False
+    algorithm: str = sigv4.ALGORITHM
 
 
 def authenticate(
@@ -74,8 +76,9 @@ def _from_header(
     settings: Settings,
 ) -> Authentication:
     now = settings.now()
-    if claims.is_version_2(authorization):  # refused below; but a clock that is wrong is told so first
-        _check_clock(*claims.read_old_date(headers), now, settings)
+    old = claims.read_old_header(authorization)
+    if old is not None:
+        return _from_old_header(*old, method, target, headers, host, keyring, settings)
     claim = claims.read_header(authorization)
     moment, amz_date = claims.read_date(headers)
     if amz_date[:8] != claim.scope.date:
@@ -91,6 +94,30 @@ def _from_header(
     if content_sha256.startswith("STREAMING-AWS4"):
         chunks = ChunkSigning(signing_key, amz_date, str(claim.scope), claim.signature)
     return Authentication(key.identity, content_sha256, chunks)
+
+
+def _from_old_header(
+    access_key: str,
+    signature: str,
+    method: str,
+    target: Target,
+    headers: CIMultiDictProxy[str],
+    host: str,
+    keyring: Keyring,
+    settings: Settings,
+) -> Authentication:
+    now = settings.now()
+    _check_clock(*claims.read_old_date(headers), now, settings)
+    key = _find(keyring, access_key, now)
+    _no_token(headers.get("x-amz-security-token"))
+    if not sigv2.covers(target.query):
+        raise claims.version_2()
+    texts = sigv2.strings_to_sign(method, target, headers, bucket_of_host(host, settings.domains))
+    if not any(sigv4.equal(sigv2.sign(key.secret, text), signature) for text in texts):
+        raise S3Error(
+            "SignatureDoesNotMatch", AWSAccessKeyId=access_key, StringToSign=texts[0], SignatureProvided=signature
+        )
+    return Authentication(key.identity, headers.get("x-amz-content-sha256", UNSIGNED), algorithm=sigv2.ALGORITHM)
 
 
 def _check_clock(moment: datetime, shown: str, now: float, settings: Settings) -> None:

@@ -34,25 +34,27 @@ class Claim:
 
 
 def version_2() -> S3Error:
-    """The refusal of SigV2, in the words that clients know."""
+    """The refusal of what SigV2 is not taken for, in the words that clients know."""
     return S3Error(
         "InvalidRequest",
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
     )
 
 
-def is_version_2(authorization: str) -> bool:
-    """Whether an Authorization header has the form of SigV2."""
-    return authorization.startswith("AWS ") and ":" in authorization
+def read_old_header(authorization: str) -> tuple[str, str] | None:
+    """Access key and signature of an Authorization header of SigV2, None if it is of another kind; InvalidArgument."""
+    scheme, _, rest = authorization.partition(" ")
+    if scheme != "AWS":
+        return None
+    access_key, _, signature = rest.strip().partition(":")
+    if not access_key or not signature:
+        raise S3Error("InvalidArgument", "AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
+    return access_key, signature
 
 
 def read_header(authorization: str) -> Claim:
     """The claim of an Authorization header."""
     algorithm, _, rest = authorization.partition(" ")
-    if algorithm == "AWS":
-        if ":" not in rest:
-            raise S3Error("InvalidArgument", "AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
-        raise version_2()
     if algorithm != sigv4.ALGORITHM:
         raise S3Error("InvalidArgument", "Unsupported Authorization Type: sign with AWS4-HMAC-SHA256.")
     fields = dict([piece.strip().partition("=")[::2] for piece in rest.split(",")])

@@ -29,6 +29,7 @@ class Facts:
     headers: Mapping[str, str]
     query: Mapping[str, str]
     presigned: bool = False
+    algorithm: str = ""
     version_id: str | None = None
     existing_tags: Mapping[str, str] | None = None
     request_tags: Mapping[str, str] | None = None
@@ -95,7 +96,7 @@ _VALUES: Mapping[str, Callable[[Facts], tuple[str, ...] | None]] = {
     "s3:object-lock-retain-until-date": _header("x-amz-object-lock-retain-until-date"),
     "s3:prefix": _query("prefix"),
     "s3:requestobjecttagkeys": lambda facts: tuple(facts.request_tags) if facts.request_tags else None,
-    "s3:signatureversion": lambda facts: ("AWS4-HMAC-SHA256",) if facts.owner else None,
+    "s3:signatureversion": lambda facts: _present(facts.algorithm or None) if facts.owner else None,
     "s3:versionid": lambda facts: _present(facts.version_id),
     "s3:x-amz-acl": _header("x-amz-acl"),
     "s3:x-amz-content-sha256": _header("x-amz-content-sha256"),
