@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -18,6 +19,8 @@ from aiohttp import web
 from moln_node import logs
 from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
+from moln_node.s3.access_log.delivery import Delivery
+from moln_node.s3.access_log.observation import entry_of, is_logged
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call
@@ -32,6 +35,7 @@ from moln_node.store.errors import NoSuchKeyError, StoreError
 if TYPE_CHECKING:
     from moln_node.cluster.objects import Objects
     from moln_node.s3.auth.keyring import Keyring
+    from moln_node.s3.target import Target
 
 _log = logging.getLogger("moln.s3")
 _access = logging.getLogger("moln.s3.access")
@@ -46,6 +50,10 @@ class _Exchange:
     id: str
     common: dict[str, str]  # headers of whatever answer it gets
     expectation: Expectation
+    moment: float  # when it came
+    target: Target | None = None
+    call: Call | None = None
+    error: str = ""
     operation: str = "Unknown"
     access_key: str = "-"
 
@@ -63,6 +71,7 @@ class Front:
         self._keyring = keyring
         self._settings = settings
         self._host_id = secrets.token_hex(16)
+        self.access_logs = Delivery(objects, keyring, settings)
         self._under_way = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,7 +80,7 @@ class Front:
         request_id = f"{random.getrandbits(64):016X}"  # a name, not a secret: asking the kernel costs more
         logs.request_id.set(request_id)  # in every line that this request causes, on other nodes too
         common = {"x-amz-request-id": request_id, "x-amz-id-2": self._host_id, "Server": "moln"}
-        exchange = _Exchange(request, request_id, common, Expectation(request))
+        exchange = _Exchange(request, request_id, common, Expectation(request), self._settings.now())
         self._under_way += 1
         try:
             response = await self._answer(exchange)
@@ -89,7 +98,10 @@ class Front:
             if exchange.expectation.unmet:
                 # it may or may not send the body that nobody asked for: what follows could not be told apart
                 response.force_close()
-        self._tell(exchange, response, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._tell(exchange, response, seconds)
+        if exchange.target is not None and exchange.target.bucket:
+            await self._note(exchange, exchange.target, response, seconds)
         return response
 
     def _tell(self, exchange: _Exchange, response: web.StreamResponse, seconds: float) -> None:
@@ -110,12 +122,36 @@ class Front:
             log, level = (_slow, logging.WARNING) if slow else (_access, logging.INFO)
             log.log(level, "%s %r", request.method, exchange.path, extra=_told(exchange, seen))
 
+    async def _note(self, exchange: _Exchange, target: Target, response: web.StreamResponse, seconds: float) -> None:
+        """Let the bucket's access log know of an answer, where it has one."""
+        found = None if exchange.call is None else exchange.call.found
+        if found is None and response.status >= 400:  # refused before the bucket was looked at
+            with contextlib.suppress(StoreError):
+                found = await self._objects.bucket(target.bucket)
+        if found is None or not is_logged(found):
+            return
+        request, call = exchange.request, exchange.call
+        host, _, remote = self._outside(request)
+        entry = entry_of(
+            request,
+            response,
+            target,
+            found,
+            None if call is None else call.authentication,
+            moment=exchange.moment,
+            seconds=seconds,
+            remote=remote,
+            host=host,
+            error=exchange.error,
+        )
+        self.access_logs.note(found, entry)
+
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         request, settings = exchange.request, self._settings
         if self._under_way > settings.max_requests:
             raise S3Error("SlowDown", headers={"Retry-After": "1"})
         host, secure, remote = self._outside(request)
-        target = parse_target(request.raw_path, host, settings.domains)
+        exchange.target = target = parse_target(request.raw_path, host, settings.domains)
         operation = routing.find(request.method, target, request.headers)
         exchange.operation = operation.name
         if "Origin" in request.headers and target.bucket and request.method != "OPTIONS":
@@ -125,7 +161,7 @@ class Front:
         else:
             authentication = Authentication(ANONYMOUS, UNSIGNED)
         exchange.access_key = authentication.identity.access_key or "-"
-        call = Call(
+        exchange.call = call = Call(
             request=request,
             target=target,
             operation=operation,
@@ -191,6 +227,7 @@ class Front:
 
     def _refusal(self, exchange: _Exchange, error: S3Error) -> web.Response:
         """An error as S3 answers it; without a body for HEAD and 304."""
+        exchange.error = error.code
         if exchange.request.method == "HEAD" or error.status == 304:
             response = web.Response(status=error.status)
         else:
@@ -216,4 +253,5 @@ def _told(exchange: _Exchange, seen: Seen) -> dict[str, object]:
 def make_runner(objects: Objects, keyring: Keyring, settings: Settings | None = None) -> DrainingRunner:
     """The S3 front over these objects and keys, ready for sites (`web.TCPSite(runner, ...)`)."""
     settings = settings or Settings()
-    return DrainingRunner(Front(objects, keyring, settings).handle, settings.stop_seconds)
+    front = Front(objects, keyring, settings)
+    return DrainingRunner(front.handle, settings.stop_seconds, front.access_logs.close)

@@ -43,7 +43,7 @@ async def copy_object(call: Call) -> web.Response:
     new_tags = _replaces(call, "x-amz-tagging-directive", "tagging")
     storage_class = checked_class(described.storage_class, call.bucket, call.key, call.objects.assign)
     owned = ownership.for_object(call)
-    cover = covers.for_write(call, call.headers, call.bucket_record, call.key)
+    cover = covers.for_write(call.keyring, call.headers, call.bucket_record, call.key)
     lock = await locks.for_write(call, call.headers, call.key)
     async with open_source(call) as (source, source_bucket, reading):
         original = reading.record

@@ -39,7 +39,7 @@ async def create_multipart_upload(call: Call) -> web.Response:
     described = describe(call.headers)
     algorithm, checksum_type = _asked_checksum(call)
     owned = ownership.for_object(call)
-    cover = covers.for_write(call, call.headers, call.bucket_record, call.key, multipart=True)
+    cover = covers.for_write(call.keyring, call.headers, call.bucket_record, call.key, multipart=True)
     upload = await call.objects.create_upload(
         call.bucket,
         call.key,

@@ -79,7 +79,7 @@ async def _store(call: Call, form: Form, key: str, headers: CIMultiDict[str], ta
         raise S3Error("EntityTooLarge", ProposedSize=form.size, MaxSizeAllowed=MAX_PUT_BYTES)
     described = describe(headers)
     owned = ownership.for_object(call, headers)
-    cover = covers.for_write(call, headers, call.bucket_record, key)
+    cover = covers.for_write(call.keyring, headers, call.bucket_record, key)
     lock = await locks.for_write(call, headers, key)
     declared = checksums.declared(headers)
     md5 = content_md5(headers.get("Content-MD5"))

@@ -26,6 +26,7 @@ from moln_node.s3 import (
     upload_listing,
     writing,
 )
+from moln_node.s3.access_log import configuration as access_log
 from moln_node.s3.acl import controls
 from moln_node.s3.acl import handlers as acl
 from moln_node.s3.errors import S3Error
@@ -61,6 +62,8 @@ BUCKET: Table = {
     ("POST", "delete"): Operation("DeleteObjects", "s3:DeleteObject", multi_delete.delete_objects, checked=False),
     ("POST", ""): Operation("PostObject", "s3:PutObject", post_object.post_object, checked=False, signed=False),
     ("GET", "location"): Operation("GetBucketLocation", "s3:GetBucketLocation", buckets.get_bucket_location),
+    ("GET", "logging"): Operation("GetBucketLogging", "s3:GetBucketLogging", access_log.get_logging),
+    ("PUT", "logging"): Operation("PutBucketLogging", "s3:PutBucketLogging", access_log.put_logging),
     ("GET", "versioning"): Operation("GetBucketVersioning", "s3:GetBucketVersioning", buckets.get_bucket_versioning),
     ("PUT", "versioning"): Operation("PutBucketVersioning", "s3:PutBucketVersioning", buckets.put_bucket_versioning),
     ("GET", "lifecycle"): Operation(
@@ -174,7 +177,7 @@ OBJECT: Table = {
 
 # Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
 _BUCKET_UNBUILT = (
-    "abac", "accelerate", "analytics", "intelligent-tiering", "inventory", "logging",
+    "abac", "accelerate", "analytics", "intelligent-tiering", "inventory",
     "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable",
     "metadataTable", "metrics", "notification", "replication", "requestPayment", "session", "website",
 )  # fmt: skip

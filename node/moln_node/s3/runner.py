@@ -22,14 +22,18 @@ _LAST_SECONDS: Final = 1.0  # for answers that are on their way out, and for han
 
 
 class DrainingRunner(web.ServerRunner):
-    """Serves one handler; `cleanup` waits up to `stop_seconds` for the requests under way."""
+    """Serves one handler; `cleanup` waits up to `stop_seconds` for the requests under way, then for `last`."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], stop_seconds: float
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        stop_seconds: float,
+        last: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(HttpServer(self._handle), shutdown_timeout=_LAST_SECONDS)
         self._handler = handler
         self._stop_seconds = stop_seconds
+        self._last = last
         self._under_way = 0
         self._stopping = False
         self._drained = asyncio.Event()
@@ -62,3 +66,4 @@ class DrainingRunner(web.ServerRunner):
                 async with asyncio.timeout(self._stop_seconds):
                     await self._drained.wait()
         await super().cleanup()
+        await self._last()

@@ -36,5 +36,6 @@ class Settings:
     max_document: int = 4 * 1024 * 1024  # XML and JSON bodies
     now: Callable[[], float] = time.time
     stop_seconds: float = 60.0  # for the requests under way when the node stops
+    log_seconds: float = 60.0  # between two deliveries of access logs to their buckets
     slow_seconds: float = math.inf  # an answer that takes longer is told in the log, whatever else is
     observe: Callable[[Seen], None] | None = None  # told of every answer; must be quick

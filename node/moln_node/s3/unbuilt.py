@@ -73,7 +73,6 @@ BUCKET: dict[tuple[str, str], Operation] = {
             "s3:GetInventoryConfiguration",
             _lists("ListInventoryConfigurationsResult"),
         ),
-        ("logging", "GetBucketLogging", "s3:GetBucketLogging", _answers("BucketLoggingStatus")),
         (
             "metrics",
             "GetBucketMetricsConfiguration",

@@ -101,7 +101,7 @@ async def put_object(call: Call) -> web.Response:
     check_key(call.key)
     described = describe(call.headers)
     bucket = call.bucket_record
-    upload = incoming(call, covers.for_write(call, call.headers, bucket, call.key))
+    upload = incoming(call, covers.for_write(call.keyring, call.headers, bucket, call.key))
     owned = ownership.for_object(call)
     lock = await locks.for_write(call, call.headers, call.key)
     record = await call.objects.put(

@@ -164,7 +164,7 @@ def test_refused_acls(s3: Any, bucket: str, refused: Any) -> None:
         with refused(status, code):
             s3.put_object_acl(Bucket=bucket, Key="k", AccessControlPolicy=document)
     with refused(400, "InvalidArgument"):
-        s3.put_bucket_acl(Bucket=bucket, ACL="log-delivery-write")
+        s3.put_bucket_acl(Bucket=bucket, ACL="public-write")
     with refused(400, "InvalidRequest"):
         s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="private", GrantRead='id="alt-id"')
     with refused(404, "NoSuchKey"):

@@ -180,10 +180,16 @@ async def test_documents_are_checked_below_the_pages(tmp_path: Path) -> None:
         for call in (objects.head(BUCKET, "other"), objects.list_objects(BUCKET), objects.list_versions(BUCKET)):
             with pytest.raises(CorruptError):
                 await call
-        await spoil("UPDATE record SET document = CAST(x'00' || substr(document, 2) AS BLOB) WHERE bucket = 0")
+        await spoil(
+            "UPDATE record SET document = CAST(CASE substr(document, 1, 1) WHEN x'00' THEN x'01' ELSE x'00' END"
+            " || substr(document, 2) AS BLOB) WHERE bucket = 0"
+        )
         with pytest.raises(CorruptError):
             await objects.buckets()
-        await spoil("UPDATE bucket SET document = CAST(x'00' || substr(document, 2) AS BLOB)")
+        await spoil(
+            "UPDATE bucket SET document = CAST(CASE substr(document, 1, 1) WHEN x'00' THEN x'01' ELSE x'00' END"
+            " || substr(document, 2) AS BLOB)"
+        )
         notes = Notes()
         await maintenance.scrub(objects.local, notes, mode="light")
         assert notes.counts["bad"] >= 2

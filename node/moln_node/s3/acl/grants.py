@@ -43,7 +43,7 @@ class Grant:
     @property
     def public(self) -> bool:
         """Whether it is for more than somebody: S3 counts every authenticated user of the world as public."""
-        return self.kind == "group"
+        return self.kind == "group" and self.who != LOG_DELIVERY
 
     def reaches(self, identity: Identity) -> bool:
         """Whether the caller is meant."""
@@ -77,7 +77,9 @@ _CANNED: Mapping[str, tuple[Permission, ...]] = {
     "public-read": (Permission.READ,),
     "public-read-write": (Permission.READ, Permission.WRITE),
     "authenticated-read": (Permission.READ,),
+    "log-delivery-write": (Permission.WRITE, Permission.READ_ACP),
 }
+_GROUPS: Mapping[str, str] = {"authenticated-read": AUTHENTICATED_USERS, "log-delivery-write": LOG_DELIVERY}
 
 
 def canned(name: str, owner: str, bucket_owner: str) -> tuple[Grant, ...] | None:
@@ -89,7 +91,7 @@ def canned(name: str, owner: str, bucket_owner: str) -> tuple[Grant, ...] | None
     if name == "private":
         return own
     if name in _CANNED:
-        group = AUTHENTICATED_USERS if name == "authenticated-read" else ALL_USERS
+        group = _GROUPS.get(name, ALL_USERS)
         return (*(Grant(permission, "group", group) for permission in _CANNED[name]), *own)
     if name in {"bucket-owner-read", "bucket-owner-full-control"}:
         if bucket_owner == owner:

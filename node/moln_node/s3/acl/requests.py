@@ -37,19 +37,15 @@ def from_headers(
             raise S3Error("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
         grants = canned(name, owner, bucket_owner)
         if grants is None:
-            raise S3Error("InvalidArgument", _unknown_canned(name), ArgumentName="x-amz-acl", ArgumentValue=name)
+            raise S3Error(
+                "InvalidArgument", f"There is no canned ACL {name!r}.", ArgumentName="x-amz-acl", ArgumentValue=name
+            )
         return grants
     if not given:
         return None
     return tuple(
         Grant(_HEADERS[header], kind, who) for header in given for kind, who in _grantees(headers[header], keyring)
     )
-
-
-def _unknown_canned(name: str) -> str:
-    if name == "log-delivery-write":
-        return "The canned ACL log-delivery-write is not supported: there is no log delivery."
-    return f"There is no canned ACL {name!r}."
 
 
 def _grantees(text: str, keyring: Keyring) -> Iterable[Grantee]:
@@ -70,9 +66,7 @@ def _grantee(kind: str, value: str, keyring: Keyring) -> Grantee:
             raise S3Error("InvalidArgument", "Invalid id", ArgumentName="CanonicalUser/ID", ArgumentValue=value)
         return "id", value
     if kind == "uri":
-        if value == LOG_DELIVERY:
-            raise S3Error("NotImplemented", "Grants to the LogDelivery group are not supported.")
-        if value not in {ALL_USERS, AUTHENTICATED_USERS}:
+        if value not in {ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY}:
             raise S3Error("InvalidArgument", "Invalid group uri", ArgumentName="uri", ArgumentValue=value)
         return "group", value
     if kind == "emailaddress":
@@ -92,10 +86,11 @@ def from_xml(root: Element, owner: str, keyring: Keyring) -> tuple[Grant, ...]:
     elements = root.findall("AccessControlList/Grant")
     if len(elements) > _MOST_GRANTS:
         raise S3Error("MalformedACLError", f"An ACL can have up to {_MOST_GRANTS} grants.")
-    return tuple(_grant(element, keyring) for element in elements)
+    return tuple(grant_from(element, keyring) for element in elements)
 
 
-def _grant(element: Element, keyring: Keyring) -> Grant:
+def grant_from(element: Element, keyring: Keyring) -> Grant:
+    """One `<Grant>`; MalformedACLError, InvalidArgument."""
     grantee = element.find("Grantee")
     permission = xml.text_of(element, "Permission")
     if grantee is None or permission not in list(Permission):
@@ -113,7 +108,7 @@ def to_xml(grants: Iterable[Grant], owner: str, keyring: Keyring) -> bytes:
     return xml.document(
         "AccessControlPolicy",
         _person("Owner", owner, keyring),
-        xml.node("AccessControlList", *(_element(grant, keyring) for grant in listed)),
+        xml.node("AccessControlList", *(grant_to_xml(grant, keyring) for grant in listed)),
     )
 
 
@@ -123,7 +118,8 @@ def _person(name: str, owner: str, keyring: Keyring, attributes: str = "") -> st
     )
 
 
-def _element(grant: Grant, keyring: Keyring) -> str:
+def grant_to_xml(grant: Grant, keyring: Keyring) -> str:
+    """A `<Grant>`."""
     kind = "CanonicalUser" if grant.kind == "id" else "Group"
     attributes = f' xmlns:xsi="{xml.XSI}" xsi:type="{kind}"'
     if grant.kind == "id":

@@ -71,14 +71,16 @@ class Cover:
             position += size
 
 
-def for_write(call: Call, asking: Mapping[str, str], bucket: Bucket, key: str, *, multipart: bool = False) -> Cover:
+def for_write(
+    keyring: Keyring, asking: Mapping[str, str], bucket: Bucket, key: str, *, multipart: bool = False
+) -> Cover:
     """The cover of a new object, as its headers (or a form's fields) ask, else as the bucket has it; S3Error."""
     asked = headers.asked(asking) or configuration.default_of(bucket)
     if asked is None:
         return Cover()
     key_id, wrapping = asked.key_id, asked.customer_key
     if asked.method is not Method.CUSTOMER:
-        key_id, wrapping = _master_for(call.keyring, key_id)
+        key_id, wrapping = _master_for(keyring, key_id)
     made, data_key = envelope.wrap(asked.method, key_id, wrapping, bucket.name, key, multipart=multipart)
     return Cover(envelope.write(made), made, data_key)
 
