@@ -94,7 +94,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             watch=watch,
             use_credentials=keyring.replace,
         )
-        cluster.members.session.take_map = node.take_map
+        cluster.members.session.take_map = node.follow_map
         board = TaskBoard(runners(local))
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))

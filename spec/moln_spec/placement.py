@@ -12,13 +12,16 @@ from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from moln_spec.cloudmap import DEFAULT_COPIES, Replication
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from moln_spec.cloudmap import MapNode, Member
+    from moln_spec.cloudmap import Layout, MapNode, Member
 
 Placed = TypeVar("Placed", "MapNode", "Member")
 _HASH_RANGE: Final = 2.0**64
+_DEFAULT: Final = Replication(name="", copies=DEFAULT_COPIES)
 
 
 def _hash(text: bytes) -> int:
@@ -53,3 +56,51 @@ def owners(
         rounds.append((taken[node.zone], node))
         taken[node.zone] += 1
     return tuple(node for _, node in sorted(rounds, key=lambda entry: entry[0])[:copies])
+
+
+class Placement:
+    """Who owns which key in one layout. Tables of whole partitions are made once for each rule that is met."""
+
+    def __init__(self, layout: Layout, partitions: int) -> None:
+        self._members = layout.members
+        self._partitions = partitions
+        self._rules = tuple(sorted(layout.replication, key=lambda rule: rule.name))
+        self._tables: dict[tuple[int, str], tuple[tuple[Member, ...], ...]] = {}
+
+    @property
+    def tables(self) -> tuple[tuple[tuple[Member, ...], ...], ...]:
+        """The owners of each partition, for every rule that some key may fall under."""
+        return tuple(self.table(rule) for rule in (*self._rules, _DEFAULT))
+
+    @property
+    def copies(self) -> int:
+        """Owners of a key that no selector names."""
+        return min(self.rule("", "").copies, len(self._members))
+
+    def of(self, bucket: str, key: str) -> tuple[Member, ...]:
+        """The owners of a key, best first."""
+        return self.table(self.rule(bucket, key))[partition_of(bucket, key, self._partitions)]
+
+    def rule(self, bucket: str, key: str) -> Replication:
+        """The most specific rule: the longest prefix, then one that names the bucket, then the first by name."""
+        best, rank = _DEFAULT, (-1, False)
+        for rule in self._rules:
+            if rule.buckets and bucket not in rule.buckets:
+                continue
+            prefixes = [len(prefix) for prefix in rule.prefixes if key.startswith(prefix)]
+            if rule.prefixes and not prefixes:
+                continue
+            found = (max(prefixes, default=0), bool(rule.buckets))
+            if found > rank:
+                best, rank = rule, found
+        return best
+
+    def table(self, rule: Replication) -> tuple[tuple[Member, ...], ...]:
+        """The owners of each partition by a rule, best first."""
+        found = self._tables.get((rule.copies, rule.spread))
+        if found is None:
+            found = tuple(
+                owners(self._members, partition, rule.copies, rule.spread) for partition in range(self._partitions)
+            )
+            self._tables[rule.copies, rule.spread] = found
+        return found

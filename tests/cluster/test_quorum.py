@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moln_node.cluster.electorate import Electorate, Owning
 from moln_node.cluster.quorum import Verdict, judge, merge
 from moln_node.store.documents import Flag, RecordDocument
 from moln_node.store.registers import NULL_SLOT, KeyState, Row
@@ -31,13 +32,21 @@ def state(*rows: Row, complete: bool = True) -> KeyState:
     return KeyState(ballot, ballot, rows, complete)
 
 
+def of(names: str, lost: str = "") -> Owning:
+    """A list of owners."""
+    return Owning.among((name, name in lost) for name in names)
+
+
+THREE = Electorate.of(of("abc"))
+
+
 def test_the_newest_ballot_of_a_slot_wins_and_its_holders_are_counted() -> None:
     """Not the newest version: a row decided again later is what holds."""
     view = merge({"a": state(row(5)), "b": state(row(3, 9)), "c": state(row(3, 9))})
     assert view.newest == row(3, 9)
     assert view.holders[NULL_SLOT] == {"b", "c"}
-    assert view.unsettled(2, None) == ()
-    assert view.unsettled(3, None) == (row(3, 9),)
+    assert view.unsettled(THREE, None) == ()
+    assert view.unsettled(Electorate.of(of("abcde")), None) == (row(3, 9),)
 
 
 def test_a_tombstone_above_the_answer_must_be_settled_too() -> None:
@@ -45,7 +54,7 @@ def test_a_tombstone_above_the_answer_must_be_settled_too() -> None:
     deleted, there = row(7, 8, null=False, grave=True), row(5, null=False)
     view = merge({"a": state(deleted, there), "b": state(row(7, null=False))})
     assert view.newest == there
-    assert {found.version for found in view.unsettled(2, None)} == {deleted.version, there.version}
+    assert {found.version for found in view.unsettled(THREE, None)} == {deleted.version, there.version}
 
 
 def test_an_answer_cut_off_above_the_newest_is_shallow() -> None:
@@ -67,36 +76,82 @@ FULL = Vote(Outcome.MISSING)
 
 
 @pytest.mark.parametrize(
-    ("votes", "waiting", "unsent", "verdict"),
+    ("votes", "waiting", "verdict"),
     [
-        ([DONE, DONE], 1, 0, Verdict.DONE),
-        ([DONE], 2, 0, Verdict.OPEN),
-        ([DONE, HELD], 1, 0, Verdict.DONE),  # decided at this ballot, and replaced on one of them since
-        ([DONE, HELD_ANEW, PROMISED], 0, 0, Verdict.UNSURE),  # held at two ballots: no proof of a decision
-        ([REPLACED, REPLACED], 1, 0, Verdict.DEAD),  # no majority can form, none was seen: whatever the third says
-        ([DONE, REPLACED, REPLACED], 0, 0, Verdict.DEAD),
-        ([DONE, REPLACED, Vote(Outcome.OLD, state(row(13)))], 0, 0, Verdict.UNSURE),  # neither of these is decided
-        ([DONE, PROMISED, PROMISED], 0, 0, Verdict.UNSURE),  # a reader may bring it from the first to the others
-        ([DONE, REPLACED, PROMISED], 0, 0, Verdict.UNSURE),
-        ([PROMISED, PROMISED, PROMISED], 0, 0, Verdict.DEAD),  # nobody has it
-        ([PROMISED, PROMISED], 0, 1, Verdict.DEAD),
-        ([PROMISED, PROMISED, UNKNOWN], 0, 0, Verdict.UNSURE),  # the third may have it
-        ([FULL, FULL, FULL], 0, 0, Verdict.DEAD),
-        ([Vote(Outcome.OLD, state(row(12)), FORGOTTEN), REPLACED, PROMISED], 0, 0, Verdict.UNSURE),
-        ([], 0, 3, Verdict.DEAD),
+        ([DONE, DONE], 1, Verdict.DONE),
+        ([DONE], 2, Verdict.OPEN),
+        ([DONE, HELD], 1, Verdict.DONE),  # decided at this ballot, and replaced on one of them since
+        ([DONE, HELD_ANEW, PROMISED], 0, Verdict.UNSURE),  # held at two ballots: no proof of a decision
+        ([REPLACED, REPLACED], 1, Verdict.DEAD),  # no majority can form, none was seen: whatever the third says
+        ([DONE, REPLACED, REPLACED], 0, Verdict.DEAD),
+        ([DONE, REPLACED, Vote(Outcome.OLD, state(row(13)))], 0, Verdict.UNSURE),  # neither of these is decided
+        ([DONE, PROMISED, PROMISED], 0, Verdict.UNSURE),  # a reader may bring it from the first to the others
+        ([DONE, REPLACED, PROMISED], 0, Verdict.UNSURE),
+        ([PROMISED, PROMISED, PROMISED], 0, Verdict.DEAD),  # nobody has it
+        ([PROMISED, PROMISED], 0, Verdict.DEAD),
+        ([PROMISED, PROMISED, UNKNOWN], 0, Verdict.UNSURE),  # the third may have it
+        ([FULL, FULL, FULL], 0, Verdict.DEAD),
+        ([Vote(Outcome.OLD, state(row(12)), FORGOTTEN), REPLACED, PROMISED], 0, Verdict.UNSURE),
+        ([], 0, Verdict.DEAD),
     ],
 )
-def test_how_an_attempt_stands(votes: list[Vote | None], waiting: int, unsent: int, verdict: Verdict) -> None:
+def test_how_an_attempt_stands(votes: list[Vote | None], waiting: int, verdict: Verdict) -> None:
     """Done, dead or unsure, as far as the answers prove it."""
-    named = {f"n{number}": vote for number, vote in enumerate(votes)}
-    assert judge(named, waiting, 2, BALLOT, [NULL_SLOT], unsent) is verdict
+    named = dict(zip("abc", votes, strict=False))
+    assert judge(named, waiting, THREE, BALLOT, [NULL_SLOT]) is verdict
+
+
+@pytest.mark.parametrize(
+    ("votes", "confirming", "verdict"),
+    [
+        ({"a": DONE, "b": DONE, "d": DONE, "e": DONE}, False, Verdict.DONE),  # a majority of abc and of cde
+        ({"a": DONE, "b": DONE, "c": PROMISED, "d": PROMISED, "e": PROMISED}, False, Verdict.UNSURE),
+        ({"a": REPLACED, "b": REPLACED, "d": DONE, "e": DONE}, False, Verdict.DEAD),  # no reader of abc can see it
+        ({"a": DONE, "b": DONE, "c": PROMISED, "d": REPLACED, "e": REPLACED}, False, Verdict.UNSURE),  # one may have
+        ({"a": DONE, "b": DONE, "c": PROMISED, "d": REPLACED, "e": REPLACED}, True, Verdict.DEAD),  # readers ask both
+    ],
+)
+def test_how_it_stands_between_two_lists(votes: dict[str, Vote | None], verdict: Verdict, *, confirming: bool) -> None:
+    """A write needs both lists; whether a reader may have seen it depends on the lists that readers ask."""
+    electorate = Electorate.of(of("cde"), of("abc"), confirming=confirming)
+    assert judge(votes, 0, electorate, BALLOT, [NULL_SLOT]) is verdict
+
+
+def test_whose_word_counts_while_owners_change() -> None:
+    """Readers ask the list before until the list after is known to be complete."""
+    copying = Electorate.of(of("cde"), of("abc"))
+    assert copying.owners == tuple("cdeab")
+    assert copying.readers == tuple("abc")
+    assert copying.settled({"a", "b"})
+    assert not copying.may_write({"a", "b"})
+    assert copying.may_write({"b", "c", "d"})
+    confirming = Electorate.of(of("cde"), of("abc"), confirming=True)
+    assert not confirming.settled({"a", "b"})
+    assert confirming.settled({"a", "c", "e"})
+
+
+def test_those_that_are_lost_for_good_are_not_waited_for() -> None:
+    """A majority of all, or all that are left; the name may come back in the list after."""
+    assert Electorate.of(of("abc", lost="c")).may_write({"a", "b"})
+    assert not Electorate.of(of("abc", lost="c")).may_write({"a"})
+    assert Electorate.of(of("ab", lost="b")).sole == "a"
+    again = Electorate.of(of("abc"), of("abc", lost="c"))
+    assert not again.may_write({"a", "c"})
+    assert again.may_write({"a", "b"})
+
+
+def test_one_owner_alone_is_a_quorum_but_not_while_it_changes() -> None:
+    """The fast way is for settled lists."""
+    assert Electorate.of(of("a")).sole == "a"
+    assert not Electorate.of(of("b"), of("a")).sole
+    assert Electorate.of(of("a"), of("a")).sole == "a"
 
 
 def test_an_added_version_is_not_dead_because_others_are_newer() -> None:
     """A slot of its own is not replaced by newer versions: a reader could still bring it everywhere."""
     newer = Vote(Outcome.OLD, state(row(12, null=False)))
     votes: dict[str, Vote | None] = {"a": DONE, "b": newer, "c": newer}
-    assert judge(votes, 0, 2, BALLOT, [stamp(10)]) is Verdict.UNSURE
+    assert judge(votes, 0, THREE, BALLOT, [stamp(10)]) is Verdict.UNSURE
 
 
 rows = st.builds(row, st.integers(1, 6), st.integers(6, 9), null=st.booleans(), grave=st.booleans())

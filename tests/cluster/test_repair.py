@@ -54,7 +54,7 @@ async def agree(clusters: list[Cluster], register: Register) -> None:
     """Wait until all owners hold the same of a register."""
     deadline = time.monotonic() + _SECONDS
     while True:
-        states = [await cluster.members.own.ask(Ask(register, None, 100)) for cluster in clusters]
+        states = [await cluster.members.own.state(Ask(register, None, 100)) for cluster in clusters]
         if all(state.rows == states[0].rows for state in states):
             return
         assert time.monotonic() < deadline, states
@@ -79,7 +79,7 @@ async def test_the_sweep_brings_back_what_one_owner_lost(tmp_path: Path) -> None
             await store.commit(lambda tx, key=key: forget(tx, key.encode()))  # type: ignore[misc]
             assert await clusters[0].sweep.sweep() >= 1
             await agree(clusters, register)
-            row = (await clusters[2].members.own.ask(Ask(register))).rows[0]
+            row = (await clusters[2].members.own.state(Ask(register))).rows[0]
             pieces = [piece async for piece in clusters[2].members.own.body(register, row, 0, len(data))]
             assert b"".join(pieces) == data
         assert await clusters[0].sweep.sweep() == 0
@@ -95,10 +95,10 @@ async def test_what_was_deleted_is_not_brought_back(tmp_path: Path) -> None:
         own.voting = False  # it misses the delete
         await clusters[0].objects.delete("room", "k")
         own.voting = True
-        assert (await own.ask(Ask(register))).rows[0].live
+        assert (await own.state(Ask(register))).rows[0].live
         await clusters[2].sweep.sweep()
         await agree(clusters, register)
-        assert not (await own.ask(Ask(register))).rows[0].live
+        assert not (await own.state(Ask(register))).rows[0].live
 
 
 async def test_a_missed_write_is_made_up_for_by_its_hint(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
         async with clusters[1].objects.open("room", "k") as reading:
             assert b"".join([piece async for piece in reading.read(0, len(data))]) == data
         own = clusters[1].members.own
-        row = (await own.ask(Ask(register))).rows[0]
+        row = (await own.state(Ask(register))).rows[0]
         deadline = time.monotonic() + _SECONDS
         healed = b""
         while healed != data:

@@ -188,12 +188,13 @@ class Buckets:
 
     async def _tell(self, name: str, row: Row) -> frozenset[str]:
         message = Install(_register(name), (SlotWrite(row),))
+        now = self._members.now
 
         async def tell(node: str) -> str:
-            vote = await self._members.replica(node).install(message)
+            vote = await now.replica(node).install(message)
             return node if vote.outcome == Outcome.DONE else ""
 
-        told = {asyncio.create_task(tell(node)): node for node in self._members.owners.everyone}
+        told = {asyncio.create_task(tell(node)): node for node in now.owners.everyone}
         begun = time.monotonic()
         done, pending = await asyncio.wait(told, timeout=CACHE_SECONDS)
         for task in pending:

@@ -17,7 +17,6 @@ from moln_node.cluster import locking, records
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.listings import Listings
 from moln_node.cluster.messages import PartsAsk, SlotWrite, UsageAsk
-from moln_node.cluster.owners import majority
 from moln_node.cluster.readings import CloudReading, Located
 from moln_node.cluster.registers import Change
 from moln_node.cluster.spreading import Spreading, forget
@@ -185,9 +184,9 @@ class CloudObjects:
         if size == 0 or (small and size <= inline.LIMIT):
             data = await gather(body, size)
             return (lambda _, row: SlotWrite(row, inline=data)), await seal(), {}
-        owners = self._members.owners_of(register)
-        replicas = {owner: self._members.replica(owner) for owner in owners}
-        spreading = Spreading(replicas, majority(len(owners)), storage_class, size)
+        now = self._members.now
+        electorate = now.electorate(register)
+        spreading = Spreading({name: now.replica(name) for name in electorate.owners}, electorate, storage_class, size)
         staged = await spreading.run(body)
         try:
             sealed = await seal()
@@ -202,7 +201,7 @@ class CloudObjects:
 
     async def forget(self, staged: Mapping[str, str]) -> None:
         """Let staged bytes go that no record refers to; owners that took them have forgotten them already."""
-        await asyncio.gather(*(forget(self._members.replica(owner), held) for owner, held in staged.items()))
+        await asyncio.gather(*(forget(self._members.replica, owner, held) for owner, held in staged.items()))
 
     async def known(self, bucket: str) -> Known:
         """The bucket; NoSuchBucketError."""

@@ -7,6 +7,7 @@ port 9001 answers to other nodes.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from moln_node.cluster.ballots import BallotClock
@@ -15,9 +16,11 @@ from moln_node.cluster.cloud import CloudObjects
 from moln_node.cluster.hints import Hints
 from moln_node.cluster.joining import Joining
 from moln_node.cluster.members import Members
+from moln_node.cluster.passes import Passes
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
 from moln_node.cluster.routes import add_routes
+from moln_node.cluster.shedding import Shedding
 from moln_node.cluster.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -46,12 +49,11 @@ class Cluster:
         members.own.damaged = self.repair.damaged
         members.hints = Hints(local.store, self.repair.run)
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
-        self._joining = Joining(members, self.repair, clock, local.store)
+        self.shedding = Shedding(members, self.repair)
+        self.joining = Joining(members, self.repair, self.shedding, clock, local.store)
+        self.passes = Passes(members, self.repair, self.joining.introduce)
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
-        self._tasks = [
-            asyncio.create_task(members.hints.run(), name="moln-hints"),
-            asyncio.create_task(self.sweep.run(), name="moln-sweep"),
-        ]
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def start(
@@ -69,11 +71,17 @@ class Cluster:
             me: its name there.
             secret: gives the cloud secret, as it is now.
         """
-        number = next(node.number for node in cloud_map.nodes if node.name == me)
-        clock = await BallotClock.start(local.store, number)
-        cluster = cls(local, Members(local, cloud_map, me, secret), clock)
-        own = await cluster._joining.begin()
-        cluster._tasks.append(asyncio.create_task(cluster._joining.run(own), name="moln-joining"))
+        members = Members(local, cloud_map, me, secret)
+        cluster = cls(local, members, await BallotClock.start(local.store, members.now.number))
+        await cluster.joining.begin()
+        work = {
+            "hints": members.hints.run(),
+            "sweep": cluster.sweep.run(),
+            "passes": cluster.passes.run(),
+            "shedding": cluster.shedding.run(),
+            "joining": cluster.joining.run(),
+        }
+        cluster._tasks = [asyncio.create_task(job, name=f"moln-{name}") for name, job in work.items()]
         return cluster
 
     @property
@@ -83,7 +91,9 @@ class Cluster:
 
     async def joined(self, seconds: float) -> None:
         """Wait until it does, for so long at most."""
-        await asyncio.wait({self._tasks[-1]}, timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.joining.counting.wait()
 
     async def close(self) -> None:
         """Finish what was begun; the store stays open."""
@@ -100,7 +110,9 @@ class Cluster:
             await self._local.store.commit(lambda _: None)
         self._local.adopt(cloud_map)
         self.members.adopt(cloud_map)
+        self.joining.adopted()
+        self.shedding.adopted()
 
     def add_routes(self, app: web.Application) -> None:
         """Answer other nodes on this application."""
-        add_routes(app, self.members.own, lambda: self.members.owners.epoch)
+        add_routes(app, self.members.own)

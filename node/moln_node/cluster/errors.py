@@ -18,8 +18,16 @@ class PeerError(Exception):
 
 
 class StaleEpochError(PeerError):
-    """The peer obeys a newer cloud map, of this epoch."""
+    """The peer obeys a newer cloud map, of this epoch: whoever asked by an older one begins anew."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"a peer obeys the newer cloud map of epoch {epoch}", sent=False)
+        self.epoch = epoch
+
+
+class LateEpochError(PeerError):
+    """The peer obeys an older cloud map, of this epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"a peer obeys the older cloud map of epoch {epoch}", sent=False)
         self.epoch = epoch

@@ -36,6 +36,10 @@ class Fan(Generic[T]):
             if not done:
                 return
 
+    def names(self) -> list[str]:
+        """Those that have not answered."""
+        return [self._names[task] for task in self.waiting]
+
     def cancel(self) -> None:
         """Give up the calls that have not answered."""
         for task in self.waiting:

@@ -2,7 +2,8 @@
 
 A node that lost its disk has lost what it promised and accepted. Were it counted, two majorities could miss each other;
 so it does not vote until it holds again what the others hold, and refuses every ballot from before. The others remember
-by which disk each node is known (`Enroll`), and a majority of them is asked, so an empty disk is noticed.
+by which disk each member is known (`Enroll`), and a majority of them is asked, so an empty disk is noticed. A disk that
+counted under another number is of an earlier life, and is emptied first.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from moln_node.cluster.electorate import majority
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.messages import Enroll, Enrolled, Scan
-from moln_node.cluster.owners import majority
 from moln_node.cluster.registers import OPERATION_SECONDS
 from moln_node.store import disks
 from moln_node.store.errors import ClosedError, StoreError
-from moln_node.store.registers import Register, Space
+from moln_node.store.registers import Register, Space, count
 from moln_node.store.scan import AFTER_ALL, Query
 from moln_node.store.steps.bucket_register import bucket_of
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from moln_node.cluster.ballots import BallotClock
-    from moln_node.cluster.members import Members
+    from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.repair import Repair
+    from moln_node.cluster.shedding import Shedding
     from moln_node.store.disks import Membership
     from moln_node.store.registers import Row
     from moln_node.store.store import Store
@@ -38,67 +40,123 @@ _log = logging.getLogger(__name__)
 
 
 class Joining:
-    """Brings this node to the point where it counts."""
+    """Brings this node to the point where it counts.
 
-    def __init__(self, members: Members, repair: Repair, clock: BallotClock, store: Store) -> None:
+    Attributes:
+        number: the member number that this node's disk counts under; None before it counts.
+        left: registers of an earlier life that nobody else holds, and for which the node waits; 0 mostly.
+        counting: set while it counts.
+    """
+
+    def __init__(self, members: Members, repair: Repair, shedding: Shedding, clock: BallotClock, store: Store) -> None:
         self._members = members
         self._repair = repair
+        self._shedding = shedding
         self._clock = clock
         self._store = store
-        self._others = tuple(name for name in members.owners.everyone if name != members.me)
+        self.number: int | None = None
+        self.left = 0
+        self.counting = asyncio.Event()
 
-    async def begin(self) -> Membership:
-        """Count at once if this disk was a member before, or if there is nobody else who could know another one."""
+    async def begin(self) -> None:
+        """Count at once if this disk did before, or if there is nobody else who could know another one."""
+        self.counting.clear()
+        self._members.own.voting = False
         own = await self._store.commit(disks.own)
-        if not own.member and not self._others:
-            await self._store.commit(lambda tx: disks.become_member(tx, b""))
-            own = await self._store.commit(disks.own)
-        self._members.own.voting = own.member
-        self._members.own.floor = own.floor
-        return own
+        now = self._members.now
+        if own.number == now.number or not _others(now):
+            await self._count(now.number, own.floor)
 
-    async def run(self, own: Membership) -> None:
-        """Try until this node counts."""
+    async def _count(self, number: int, floor: bytes) -> None:
+        await self._store.commit(lambda tx: disks.become_member(tx, number, floor))
+        self._members.own.floor = floor
+        self._members.own.voting = True
+        self.number = number
+        self.counting.set()
+
+    def adopted(self) -> None:
+        """A newer map is obeyed: with another number for this node it has to begin anew."""
+        if self.number != self._members.now.number:
+            self._members.own.voting = False
+            self.number = None
+            self.counting.clear()
+
+    async def run(self) -> None:
+        """Try whenever this node does not count, until cancelled."""
         begun = asyncio.get_running_loop().time()
-        while not self._members.own.voting:
+        while True:
+            if self.counting.is_set():
+                await asyncio.sleep(_RETRY_SECONDS)
+                begun = asyncio.get_running_loop().time()
+                continue
             try:
-                await self._join(own.disk, begun)
+                await self._join(await self._store.commit(disks.own), begun)
             except ClosedError:
                 return
             except (PeerError, StoreError) as error:
                 _log.info("does not count as an owner yet: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _join(self, disk: bytes, begun: float) -> None:
-        answers = await self._enroll(disk, replace=False)
+    async def _join(self, own: Membership, begun: float) -> None:
+        now = self._members.now
+        if own.number == now.number or not _others(now):
+            await self._count(now.number, own.floor)
+            return
+        if own.number is not None:
+            await self._clear(now)
+            return
+        answers = await self._enroll(own.disk, replace=False)
         floor = b""
-        if any(answer.disk != disk for answer in answers):
+        if own.refilling or any(answer.disk != own.disk for answer in answers):
             _log.warning("this disk is empty, and the others know another one: it is refilled before it counts")
+            await self._store.commit(disks.begin_refill)
             await self.refill()
             # whatever was promised by the disk before is over by then, and the floor is above it
             await asyncio.sleep(max(0.0, begun + 2 * OPERATION_SECONDS - asyncio.get_running_loop().time()))
-            for answer in await self._enroll(disk, replace=True):
+            for answer in await self._enroll(own.disk, replace=True):
                 self._clock.saw(answer.ballot)
             floor = await self._clock.next()
             _log.warning("the disk is refilled")
-        await self._store.commit(lambda tx: disks.become_member(tx, floor))
-        self._members.own.floor = floor
-        self._members.own.voting = True
+        await self._count(now.number, floor)
+
+    async def _clear(self, now: Obeyed) -> None:
+        """Empty a disk of an earlier life, of what the owners of today hold."""
+        await self._shedding.shed(now, bring=False, everything=True)
+        self.left = await self._store.look(count)
+        if self.left:
+            raise UnavailableError(
+                f"this disk counted under another number, and {self.left} keys, buckets or uploads on it are on no "
+                "other node now: bring the other nodes back, or delete this node's volume if you can do without them"
+            )
+        await self._store.commit(disks.leave)
+        _log.warning("the disk of an earlier life is empty")
 
     async def _enroll(self, disk: bytes, *, replace: bool) -> list[Enrolled]:
-        """Tell the others of this disk; the answers of at least a majority of them."""
-        message = Enroll(self._members.me, disk, replace)
-        asked = [self._members.replica(name).enroll(message) for name in self._others]
-        answers = [a for a in await asyncio.gather(*asked, return_exceptions=True) if isinstance(a, Enrolled)]
-        if len(answers) < majority(len(self._others)):
-            raise UnavailableError(f"{len(answers)} of {len(self._others)} other nodes answer")
-        return answers
+        """Tell the others of this disk; their answers, a majority of them in each list of members."""
+        now = self._members.now
+        message = Enroll(now.number, disk, replace)
+        others = _others(now)
+        asked = await asyncio.gather(*(now.replica(n).enroll(message) for n in others), return_exceptions=True)
+        answers = {name: found for name, found in zip(others, asked, strict=True) if isinstance(found, Enrolled)}
+        for quorum in now.owners.bucket.writing:
+            listed = quorum.members - {now.me}
+            if listed and len(listed & answers.keys()) < majority(len(listed)):
+                raise UnavailableError(f"{len(listed & answers.keys())} of {len(listed)} other nodes answer")
+        return list(answers.values())
+
+    async def introduce(self) -> None:
+        """Let every member of both layouts know this node's disk, as a change wants it. PeerError."""
+        own = await self._store.commit(disks.own)
+        now = self._members.now
+        if own.number == now.number:
+            message = Enroll(now.number, own.disk)
+            await asyncio.gather(*(now.replica(name).enroll(message) for name in _others(now)))
 
     async def refill(self) -> None:
         """Take over every register that this node owns, as the other owners have it."""
         scanned = set()
         reasons = []
-        for name in self._others:
+        for name in _others(self._members.now):
             try:
                 await self._refill_from(name)
                 scanned.add(name)
@@ -127,7 +185,7 @@ class Joining:
         await asyncio.gather(*(self._take(Register(space, key, bucket, incarnation)) for key in keys))
 
     async def _take(self, register: Register) -> None:
-        if self._members.me in self._members.owners_of(register):
+        if self._members.me in self._members.now.electorate(register).owners:
             await self._repair.refill(register, self._members.me)
 
     async def _registers(
@@ -142,3 +200,8 @@ class Joining:
             if page.end is None:
                 return
             query = Query(page.end, AFTER_ALL, _PAGE, versions=True, graves=True)
+
+
+def _others(now: Obeyed) -> tuple[str, ...]:
+    """The members of both layouts that are not lost, without this node."""
+    return tuple(name for name in now.participants if name != now.me)

@@ -7,25 +7,24 @@ listing shows what reads show. Each page costs what it holds, however much lies 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from moln_node.cluster.errors import PeerError, UnavailableError
+from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableError
 from moln_node.cluster.fan import Fan
 from moln_node.cluster.messages import Scan
-from moln_node.cluster.owners import majority
 from moln_node.store.documents import invert
 from moln_node.store.registers import Register, Space
 from moln_node.store.scan import Entry, Page, Place, Query, past
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from moln_node.cluster.members import Members
+    from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.registers import Registers
 
 _PAGE_SECONDS: Final = 5.0
@@ -50,12 +49,12 @@ class Merging:
     """Lists over all nodes, or over those in `among`."""
 
     def __init__(
-        self, members: Members, registers: Registers, where: Where, among: Iterable[str] | None = None
+        self, members: Members, registers: Registers, where: Where, among: frozenset[str] | None = None
     ) -> None:
         self._members = members
         self._registers = registers
         self._where = where
-        self._among = tuple(members.owners.everyone if among is None else among)
+        self._among = among
 
     async def entries(self, query: Query) -> AsyncIterator[Entry]:
         """Confirmed entries in order, from `query.start` on; `limit` is how many are likely to be wanted."""
@@ -67,11 +66,14 @@ class Merging:
         each = msgspec.structs.replace(query, limit=int(share * _SLACK) + _LEAST)
         start: Place | None = query.start
         while start is not None:
-            pages = await self._pages(msgspec.structs.replace(each, start=start))
+            now = self._members.now
+            pages = await self._pages(now, msgspec.structs.replace(each, start=start))
+            if pages is None:
+                continue
             ends = [page.end for page in pages.values() if page.end is not None]
             end = min(ends, default=None)
             for reports in _aligned(pages, end, versions=query.versions):
-                entry = await self._confirmed(reports, query)
+                entry = await self._confirmed(now, reports, query)
                 if entry is not None:
                     yield entry
             start = end
@@ -80,7 +82,7 @@ class Merging:
         """Where there is no other node, this one's word confirms each entry."""
         start: Place | None = query.start
         while start is not None:
-            page = await self._members.own.scan(self._scan(msgspec.structs.replace(query, start=start)))
+            page = await self._members.own.page(self._scan(msgspec.structs.replace(query, start=start)))
             for entry in page.entries:
                 yield entry
             start = page.end
@@ -88,10 +90,10 @@ class Merging:
     def _scan(self, query: Query) -> Scan:
         return Scan(self._where.space, query, self._where.bucket, self._where.incarnation)
 
-    async def _pages(self, query: Query) -> dict[str, Page]:
-        """A page of each node; enough of them, so that every partition has a majority among them."""
+    async def _pages(self, now: Obeyed, query: Query) -> dict[str, Page] | None:
+        """A page of each node, of so many that every partition has a quorum among them; None: a node is ahead."""
         message = self._scan(query)
-        fan = Fan({name: self._members.replica(name).scan(message) for name in self._among})
+        fan = Fan({name: now.replica(name).scan(message) for name in self._among or now.owners.everyone})
         pages: dict[str, Page] = {}
         failures: list[str] = []
         deadline = asyncio.get_running_loop().time() + _PAGE_SECONDS
@@ -99,29 +101,33 @@ class Merging:
             async for name, page in fan.outcomes(deadline):
                 if isinstance(page, Page):
                     pages[name] = page
+                elif isinstance(page, StaleEpochError) and self._members.now is not now:
+                    return None
                 elif isinstance(page, PeerError):
                     failures.append(str(page))
-                if self._enough(pages):
+                if self._enough(now, pages):
                     return pages
         finally:
             fan.cancel()
         raise UnavailableError("too few nodes can be reached to list: " + "; ".join(failures))
 
-    def _enough(self, pages: Mapping[str, Page]) -> bool:
+    def _enough(self, now: Obeyed, pages: Mapping[str, Page]) -> bool:
         if self._where.space == Space.BUCKETS:
-            return len(pages) >= majority(len(self._members.owners.everyone))
-        return self._members.owners.are_covered_by(pages.keys())
+            return now.owners.bucket.settled(pages.keys())
+        return now.owners.are_covered_by(pages.keys())
 
-    async def _confirmed(self, reports: Mapping[str, Entry], query: Query) -> Entry | None:
+    async def _confirmed(self, now: Obeyed, reports: Mapping[str, Entry], query: Query) -> Entry | None:
         """The entry that these reports amount to; None if there is none."""
         first = min(reports.values(), key=lambda entry: entry.key)
-        owners = self._members.owners_of(self._where.register(first.key))
-        mine = {name: entry for name, entry in reports.items() if name in owners and entry.key == first.key}
-        if mine:
-            tally = Counter((entry.row.version, entry.row.ballot) for entry in mine.values())
-            best = max(tally)
-            if tally[best] >= majority(len(owners)):
-                return next(e for e in mine.values() if (e.row.version, e.row.ballot) == best)
+        electorate = now.electorate(self._where.register(first.key))
+        holders: defaultdict[tuple[bytes, bytes], set[str]] = defaultdict(set)
+        for name, entry in reports.items():
+            if name in electorate.readers and entry.key == first.key:
+                holders[entry.row.version, entry.row.ballot].add(name)
+        if holders:
+            best = max(holders)
+            if electorate.settled(holders[best]):
+                return reports[min(holders[best])]
         if first.group:
             return await self._first_of_group(first.group, query)
         return await self._looked_up(first, query)

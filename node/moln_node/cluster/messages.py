@@ -128,18 +128,29 @@ class Fingerprints(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Enroll(msgspec.Struct, array_like=True, frozen=True):
-    """The node of that name has this disk. `replace` says that it takes the place of another, and is full."""
+    """The member of that number has this disk. `replace` says that it takes the place of another, and is full."""
 
-    node: str
+    number: int
     disk: bytes
     replace: bool = False
 
 
 class Enrolled(msgspec.Struct, array_like=True, frozen=True):
-    """The disk that the node of that name is known by from now on, and the newest ballot that was seen here."""
+    """The disk that the member is known by from now on, and the newest ballot that was seen here."""
 
     disk: bytes
     ballot: bytes
+
+
+class ReportAsk(msgspec.Struct, array_like=True, frozen=True):
+    """How far are you?"""
+
+
+class Report(msgspec.Struct, array_like=True, frozen=True):
+    """The epoch that the node obeys, and `since` of the stage in which it has brought what it is the first to bring."""
+
+    epoch: int
+    led: int
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -170,6 +181,8 @@ _DECODERS: Final = {
         Fingerprints,
         Enroll,
         Enrolled,
+        ReportAsk,
+        Report,
     )
 }
 

@@ -9,52 +9,89 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from moln_node.cluster import uploadkeys
+from moln_node.cluster.electorate import Electorate, Owning
 from moln_node.store.registers import Register, Space
 from moln_spec import placement
+from moln_spec.placement import Placement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from moln_spec.cloudmap import CloudMap, MapNode
+    from moln_spec.cloudmap import CloudMap, Layout, Member, Replication
 
 
 class Owners:
-    """The owners of everything at one epoch."""
+    """The owners of everything at one epoch.
+
+    Attributes:
+        epoch: of the map that says so.
+        copies: owners of a key that no policy's selector names.
+        everyone: the names of all nodes of the map, also of those that own nothing.
+        bucket: the electorate of every bucket's register: all members.
+    """
 
     def __init__(self, cloud_map: CloudMap) -> None:
         self.epoch = cloud_map.epoch
-        self.nodes: dict[str, MapNode] = {node.name: node for node in cloud_map.nodes}
-        self.copies = cloud_map.copies
-        self.everyone = tuple(sorted(self.nodes))
-        self._partitions = cloud_map.partitions
-        self._of = tuple(
-            tuple(node.name for node in placement.owners(cloud_map.nodes, partition, self.copies))
-            for partition in range(cloud_map.partitions)
+        self.everyone = tuple(sorted(node.name for node in cloud_map.nodes))
+        change = cloud_map.change
+        self._confirming = change is not None and change.stage == "confirming"
+        self._now = Placement(cloud_map.layout, cloud_map.partitions)
+        self._before = None if change is None else Placement(change.before, cloud_map.partitions)
+        self.copies = self._now.copies
+        self.bucket = Electorate.of(
+            _all(cloud_map.layout), None if change is None else _all(change.before), confirming=self._confirming
         )
+        self._partitions = cloud_map.partitions
+        self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}
         self._covered: dict[frozenset[str], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
 
-    def _of_key(self, bucket: str, key: str) -> tuple[str, ...]:
-        """The owners of an object's key, best first."""
-        return self._of[placement.partition_of(bucket, key, self._partitions)]
+    def _of_key(self, bucket: str, key: str) -> Electorate:
+        """The electorate of an object's key."""
+        rules = (self._now.rule(bucket, key), None if self._before is None else self._before.rule(bucket, key))
+        return self._table(*rules)[placement.partition_of(bucket, key, self._partitions)]
 
-    def of(self, register: Register) -> tuple[str, ...]:
-        """The owners of a register."""
+    def _table(self, now: Replication, before: Replication | None) -> tuple[Electorate, ...]:
+        """The electorate of each partition."""
+        found = self._tables.get((now, before))
+        if found is None:
+            later = [_owning(owners) for owners in self._now.table(now)]
+            if self._before is None or before is None:
+                found = tuple(Electorate.of(owning) for owning in later)
+            else:
+                earlier = [_owning(owners) for owners in self._before.table(before)]
+                pairs = zip(later, earlier, strict=True)
+                found = tuple(Electorate.of(*pair, confirming=self._confirming) for pair in pairs)
+            self._tables[now, before] = found
+        return found
+
+    def of(self, register: Register) -> Electorate:
+        """The electorate of a register."""
         if register.space == Space.BUCKETS:
-            return self.everyone
+            return self.bucket
         key = uploadkeys.object_key(register.key) if register.space == Space.UPLOADS else register.key
         return self.of_key(register.bucket, key)
 
+    def moves(self, register: Register) -> bool:
+        """Whether the change under way gives the register other owners."""
+        electorate = self.of(register)
+        return len(electorate.writing) > 1
+
     def are_covered_by(self, answered: AbstractSet[str]) -> bool:
-        """Whether these nodes are a majority of the owners of every partition."""
+        """Whether what these nodes hold together is all that is settled, in every partition."""
         known = frozenset(answered)
         if known not in self._covered:
-            self._covered[known] = all(
-                sum(owner in known for owner in owners) >= majority(len(owners)) for owners in set(self._of)
-            )
+            read = self._now if self._before is None else self._before
+            tables = (*read.tables, *self._now.tables) if self._confirming else read.tables
+            lists = {owners for table in tables for owners in table}
+            self._covered[known] = all(_owning(owners).quorum.is_in(known) for owners in lists)
         return self._covered[known]
 
 
-def majority(of: int) -> int:
-    """The fewest that are more than half."""
-    return of // 2 + 1
+def _owning(members: Iterable[Member]) -> Owning:
+    return Owning.among((member.name, member.lost) for member in members)
+
+
+def _all(layout: Layout) -> Owning:
+    return _owning(sorted(layout.members, key=lambda member: member.name))

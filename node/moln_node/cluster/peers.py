@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 
 from moln_node.cluster import messages
-from moln_node.cluster.errors import PeerError, StaleEpochError
-from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Staged, UsageAnswer
+from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
+from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Report, Staged, UsageAnswer
 from moln_node.logs import REQUEST_HEADER, request_id
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Install,
         PartsAsk,
         Prepare,
+        ReportAsk,
         Scan,
         UsageAsk,
     )
@@ -53,22 +54,21 @@ _CHUNK: Final = 256 * 1024
 
 
 class Session:
-    """What all peers share: connections, the cloud secret, and the epoch that this node obeys.
+    """What all peers share: connections, and the cloud secret.
 
     Attributes:
         take_map: awaited with a newer map that a peer obeys; set by whoever keeps the map.
     """
 
-    def __init__(self, secret: Callable[[], str], epoch: Callable[[], int]) -> None:
+    def __init__(self, secret: Callable[[], str]) -> None:
         self._secret = secret
-        self._epoch = epoch
         connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=60)
         self.take_map: Callable[[CloudMap], Awaitable[object]]
         self.http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
-    def headers(self) -> dict[str, str]:
-        """What every request carries."""
-        headers = {"Authorization": f"Bearer {self._secret()}", EPOCH_HEADER: str(self._epoch())}
+    def headers(self, epoch: int) -> dict[str, str]:
+        """What every request by the map of that epoch carries."""
+        headers = {"Authorization": f"Bearer {self._secret()}", EPOCH_HEADER: str(epoch)}
         if request := request_id.get():
             headers[REQUEST_HEADER] = request
         return headers
@@ -79,13 +79,17 @@ class Session:
 
 
 class RemoteReplica:
-    """Another node, as an owner; see `Replica`."""
+    """Another node, as an owner by one map; see `Replica`."""
 
-    def __init__(self, session: Session, name: str, address: str) -> None:
+    def __init__(self, session: Session, name: str, address: str, cloud_map: CloudMap) -> None:
         self._session = session
         self._name = name
         self._address = address
+        self._map = cloud_map
         self._base = f"http://{address}{PREFIX}"
+
+    def _headers(self) -> dict[str, str]:
+        return self._session.headers(self._map.epoch)
 
     async def ask(self, message: Ask) -> KeyState:
         """See `Replica.ask`."""
@@ -124,10 +128,14 @@ class RemoteReplica:
         """See `Replica.enroll`."""
         return await self._call("enroll", message, Enrolled)
 
+    async def report(self, message: ReportAsk) -> Report:
+        """See `Replica.report`."""
+        return await self._call("report", message, Report)
+
     async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
         """See `Replica.stage`."""
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=None)
-        headers = {**self._session.headers(), "Content-Length": str(size)}
+        headers = {**self._headers(), "Content-Length": str(size)}
         query = {"class": storage_class}
         data = await self._guard(
             self._read(
@@ -140,7 +148,7 @@ class RemoteReplica:
         """See `Replica.unstage`."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
         url = f"{self._base}stage/{staged}"
-        await self._guard(self._read(self._session.http.delete(url, headers=self._session.headers(), timeout=timeout)))
+        await self._guard(self._read(self._session.http.delete(url, headers=self._headers(), timeout=timeout)))
 
     async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See `Replica.body`."""
@@ -148,7 +156,7 @@ class RemoteReplica:
         data = msgspec.msgpack.encode((register, row, start, end))
         try:
             async with self._session.http.post(
-                self._base + "body", data=data, headers=self._session.headers(), timeout=timeout
+                self._base + "body", data=data, headers=self._headers(), timeout=timeout
             ) as answer:
                 await self._check(answer)
                 left = end - start
@@ -165,25 +173,33 @@ class RemoteReplica:
         data = messages.encode(message)
         for again in (True, False):
             try:
-                answer = await self._guard(self._read(self._post(method, data, timeout)))
-                return messages.decode(kind, answer)
+                return messages.decode(kind, await self._guard(self._read(self._post(method, data, timeout))))
             except StaleEpochError:
+                await self._session.take_map(await self._newer_map())
+                raise
+            except LateEpochError:
                 if not again:
                     raise
-                await self._session.take_map(await self._newer_map())
+                await self._hand_map()
         raise AssertionError  # the second round returns or raises
 
     def _post(self, method: str, data: bytes, timeout: aiohttp.ClientTimeout) -> _Request:
-        return self._session.http.post(self._base + method, data=data, headers=self._session.headers(), timeout=timeout)
+        return self._session.http.post(self._base + method, data=data, headers=self._headers(), timeout=timeout)
 
     async def _newer_map(self) -> CloudMap:
         """The map that the peer obeys."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
         url = f"http://{self._address}/v1/map"
-        answer = await self._guard(
-            self._read(self._session.http.get(url, headers=self._session.headers(), timeout=timeout))
-        )
+        answer = await self._guard(self._read(self._session.http.get(url, headers=self._headers(), timeout=timeout)))
         return CloudMap.model_validate_json(answer)
+
+    async def _hand_map(self) -> None:
+        """Give the peer the map by which it was asked."""
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+        url = f"http://{self._address}/v1/map"
+        headers = {**self._headers(), "Content-Type": "application/json"}
+        data = self._map.model_dump_json().encode()
+        await self._guard(self._read(self._session.http.put(url, data=data, headers=headers, timeout=timeout)))
 
     async def _read(self, request: _Request) -> bytes:
         async with request as answer:
@@ -200,7 +216,8 @@ class RemoteReplica:
         except ValueError:
             problem = {}
         if answer.status == 409 and "epoch" in problem:
-            raise StaleEpochError(int(problem["epoch"]))
+            theirs = int(problem["epoch"])
+            raise StaleEpochError(theirs) if theirs > self._map.epoch else LateEpochError(theirs)
         why = problem.get("error", f"status {answer.status}")
         if answer.status == 507:
             raise StorageFullError(f"{self._name}: {why}")

@@ -6,7 +6,7 @@ the newest write. docs/guarantees.md says why each rule is needed.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from moln_node.store.steps.replica import FORGOTTEN, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from moln_node.cluster.electorate import Electorate
     from moln_node.store.steps.replica import Vote
 
 
@@ -38,8 +39,8 @@ class View:
     shallow: bool
     ballot: bytes
 
-    def unsettled(self, quorum: int, slot: bytes | None) -> tuple[Row, ...]:
-        """The rows that an answer rests on and that fewer than `quorum` owners hold.
+    def unsettled(self, electorate: Electorate, slot: bytes | None) -> tuple[Row, ...]:
+        """The rows that an answer rests on and that too few owners hold.
 
         An answer about the newest version also rests on every tombstone above it: were one of them forgotten, the next
         reader would see an older state than this one.
@@ -47,7 +48,7 @@ class View:
         return tuple(
             row
             for place, row in self.rows.items()
-            if len(self.holders[place]) < quorum
+            if not electorate.settled(self.holders[place])
             and (place == slot if slot is not None else self.newest is None or row.version >= self.newest.version)
         )
 
@@ -82,44 +83,43 @@ class Verdict(Enum):
     """How an attempt to write stands."""
 
     OPEN = "open"  # wait for more answers
-    DONE = "done"  # a majority has it
+    DONE = "done"  # it is decided
     DEAD = "dead"  # nobody has seen it and nobody ever will: try again above
-    UNSURE = "unsure"  # an owner has it, or may have it, and there is no majority
+    UNSURE = "unsure"  # an owner has it, or may have it, and it is not decided
 
 
 def judge(
     votes: Mapping[str, Vote | None],
     waiting: int,
-    quorum: int,
+    electorate: Electorate,
     ballot: bytes,
     slots: Sequence[bytes],
-    unsent: int = 0,
 ) -> Verdict:
     """How an attempt at `ballot` on these slots stands.
 
     Args:
-        votes: by owner; None where it may or may not have done what it was asked.
+        votes: of all that may have heard of it, by name; None where it may or may not have done what it was asked.
         waiting: how many owners have not answered yet.
-        quorum: how many make a majority of the owners.
+        electorate: of the register.
         ballot: of the attempt.
         slots: that it writes.
-        unsent: owners that certainly have not heard of it.
     """
-    held = Counter(ballot if vote.outcome == Outcome.DONE else vote.held for vote in votes.values() if vote is not None)
-    held.pop(NEVER, None)
-    held.pop(FORGOTTEN, None)
-    if max(held.values(), default=0) >= quorum:  # at one ballot: it was decided, be it replaced already
-        return Verdict.DONE
+    held: defaultdict[bytes, set[str]] = defaultdict(set)
+    for name, vote in votes.items():
+        if vote is not None:
+            held[ballot if vote.outcome == Outcome.DONE else vote.held].add(name)
+    for at, names in held.items():
+        if at not in (NEVER, FORGOTTEN) and electorate.may_write(names):  # at one ballot, be it replaced already
+            return Verdict.DONE
     if all(slot == NULL_SLOT for slot in slots):
         # one newer row was decided by owners that never had this one: no reader saw it, and none can any more
-        barred = Counter(
-            vote.state.rows[0].ballot
-            for vote in votes.values()
-            if vote is not None and vote.outcome == Outcome.OLD and not vote.held and _replaced(vote.state, ballot)
-        )
-        if max(barred.values(), default=0) >= quorum:
+        barred: defaultdict[bytes, set[str]] = defaultdict(set)
+        for name, vote in votes.items():
+            if vote is not None and vote.outcome == Outcome.OLD and not vote.held and _replaced(vote.state, ballot):
+                barred[vote.state.rows[0].ballot].add(name)
+        if any(electorate.shut_out(names) for names in barred.values()):
             return Verdict.DEAD
     if waiting:
         return Verdict.OPEN
-    refused = sum(vote is not None and vote.outcome != Outcome.DONE and not vote.held for vote in votes.values())
-    return Verdict.DEAD if refused + unsent == len(votes) + unsent else Verdict.UNSURE
+    refused = all(vote is not None and vote.outcome != Outcome.DONE and not vote.held for vote in votes.values())
+    return Verdict.DEAD if refused else Verdict.UNSURE

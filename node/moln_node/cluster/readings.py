@@ -115,7 +115,8 @@ class CloudReading:
     async def _from_owners(self, found: Located, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from whoever has them, one after the other."""
         position = start
-        others = [name for name in self._members.owners_of(found.register) if name not in found.holders]
+        owners = self._members.now.electorate(found.register).owners
+        others = [name for name in owners if name not in found.holders]
         reasons: list[str] = []
         for name in (*found.holders, *others):
             if name == self._members.me and found.held is not None:

@@ -10,25 +10,26 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
+from msgspec import structs
 
-from moln_node.cluster.errors import PeerError, UnavailableError
+from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableError
 from moln_node.cluster.fan import Fan
 from moln_node.cluster.messages import Accept, Ask, Prepare, SlotWrite
-from moln_node.cluster.owners import majority
 from moln_node.cluster.quorum import Verdict, View, judge, merge
 from moln_node.store.errors import NoSuchBucketError, StoreError
 from moln_node.store.registers import KeyState
-from moln_node.store.steps.replica import Outcome, Seen, Vote
+from moln_node.store.steps.replica import Outcome, Seen, Vote, needs_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from moln_node.cluster.ballots import BallotClock
+    from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.fan import Failure
-    from moln_node.cluster.replica import LocalReplica, Replica
+    from moln_node.cluster.members import Obeyed
+    from moln_node.cluster.replica import OwnReplica, Replica
     from moln_node.cluster.sight import Sight
     from moln_node.store.registers import Register, Row
 
@@ -37,6 +38,7 @@ _DEEPER: Final = 16
 _GLANCE_SECONDS: Final = 0.008
 _GLANCES: Final = 2
 _INSISTENCE: Final = 3
+_SOURCE_SECONDS: Final = 10.0
 _BACKOFF_SECONDS: Final = 0.004
 _MOST_BACKOFF_SECONDS: Final = 0.25
 
@@ -49,23 +51,16 @@ class Neighbours(Protocol):
         """This node's name."""
         ...
 
-    def replica(self, name: str) -> Replica:
-        """The owner of that name."""
-        ...
-
-    def sole(self, register: Register) -> LocalReplica | None:
-        """This node as an owner, where its word alone is a quorum of the register's owners."""
-        ...
-
-    def owners_of(self, register: Register) -> tuple[str, ...]:
-        """The owners of a register."""
+    @property
+    def now(self) -> Obeyed:
+        """The map that is obeyed: one attempt uses the same from its beginning to its end."""
         ...
 
     def missed(self, register: Register) -> None:
         """Some owner lacks what was decided: see to it later."""
         ...
 
-    async def introduce(self, owner: str, register: Register) -> bool:
+    async def introduce(self, owner: Replica, register: Register) -> bool:
         """Tell an owner of the register's bucket; false where there is no such bucket any more."""
         ...
 
@@ -111,12 +106,16 @@ class Registers:
         depth = 1
         glances = 0
         while True:
-            view = await self._ask(Ask(register, slot, depth), deadline, sight)
+            now = self._cloud.now
+            try:
+                view = await self._ask(now, Ask(register, slot, depth), deadline, sight)
+            except StaleEpochError:
+                await _back_off(0, deadline)
+                continue
             if view.shallow:
                 depth *= _DEEPER
                 continue
-            quorum = majority(len(self._cloud.owners_of(register)))
-            if not view.unsettled(quorum, slot):
+            if not view.unsettled(now.electorate(register), slot):
                 return view
             if glances < _GLANCES:  # most often a write is just under way, and will have its majority in a moment
                 glances += 1
@@ -148,33 +147,40 @@ class Registers:
         raise AssertionError
 
     async def decide(
-        self, register: Register, choose: Callable[[View, bytes], Change], *, slot: bytes | None = None
+        self,
+        register: Register,
+        choose: Callable[[View, bytes], Change],
+        *,
+        slot: bytes | None = None,
+        beside: Mapping[str, KeyState] | None = None,
     ) -> tuple[View, Change]:
         """A conditional write: look, choose what to do about it, and do that, with nothing in between.
 
         `choose` gets the view and the ballot, and may raise a StoreError to refuse. What it saw is made sure of,
-        whether it writes or refuses. Called again where another write came in between.
+        whether it writes or refuses. Called again where another write came in between. `beside` is what nodes that are
+        no owners have: it is seen, and made sure of, too.
         """
         deadline = _deadline()
         depth = 1
         for turn in range(1_000_000):
             ballot = await self._clock.next()
-            own = self._cloud.sole(register)
+            now = self._cloud.now
+            own = now.sole(register)
             try:
-                if own is not None:
+                if own is not None and beside is None:
                     return await self._decide_here(own, register, ballot, choose, slot)
-                view = await self._prepare(register, ballot, slot, depth, deadline)
+                view = await self._prepare(now, Prepare(register, ballot, slot, depth), beside or {}, deadline)
                 if view.shallow:
                     depth *= _DEEPER
                     continue
-                return view, await self._conclude(register, ballot, view, slot, choose, deadline)
-            except _Again:
+                return view, await self._conclude(now, register, ballot, view, slot, choose, deadline)
+            except (_Again, StaleEpochError):
                 await _back_off(turn, deadline)
         raise AssertionError
 
     async def _decide_here(
         self,
-        own: LocalReplica,
+        own: OwnReplica,
         register: Register,
         ballot: bytes,
         choose: Callable[[View, bytes], Change],
@@ -191,6 +197,7 @@ class Registers:
 
     async def _conclude(
         self,
+        now: Obeyed,
         register: Register,
         ballot: bytes,
         view: View,
@@ -203,22 +210,21 @@ class Registers:
         A write that rests on a row which only a minority holds would make that row's own write come about without any
         owner but these knowing it; its coordinator could take it for dead and write it again.
         """
-        quorum = majority(len(self._cloud.owners_of(register)))
-        loose = view.unsettled(quorum, slot)
+        loose = view.unsettled(now.electorate(register), slot)
         if loose:
-            rows = tuple(msgspec.structs.replace(row, ballot=ballot) for row in loose)
+            rows = tuple(structs.replace(row, ballot=ballot) for row in loose)
 
             def supply(owner: str, row: Row) -> SlotWrite:
                 holders = view.holders[row.slot]
                 return SlotWrite(row, source="" if owner in holders else min(holders))
 
-            if not await self._attempt(register, ballot, rows, supply, deadline):
+            if not await self._attempt(now, register, ballot, rows, supply, deadline, {}):
                 raise _Again
         change = choose(view, ballot)
         if change.rows:
             if loose:
                 raise _Again  # this ballot is used
-            await self._insist(register, ballot, change.rows, change.supply, deadline)
+            await self._insist(register, ballot, change.rows, change.supply, deadline, promised=now)
         return change
 
     async def _insist(
@@ -228,131 +234,180 @@ class Registers:
         rows: Sequence[Row],
         supply: Callable[[str, Row], SlotWrite | None],
         deadline: float,
+        *,
+        promised: Obeyed | None = None,
     ) -> None:
         """Have rows accepted, or find out that they never will be (_Again), or that this can't be known now.
 
-        Where some owner has them and no majority is seen to, reading the register decides its fate: then either it is
-        there, or the owners that were asked first can say by now that it is dead.
+        With `promised` only by that map: owners by another one did not promise to keep what the rows rest on.
+
+        Where some owner has them and they are not decided, reading the register decides their fate: then either they
+        are there, or the owners that were asked first can say by now that they are dead.
         """
-        own = self._cloud.sole(register)
-        if own is not None:
-            await self._attempt_here(own, register, ballot, rows, supply)
-            return
-        for turn in range(_INSISTENCE):
-            if await self._attempt(register, ballot, rows, supply, deadline, again=turn > 0):
+        heard: dict[str, None] = {}
+        for _ in range(_INSISTENCE):
+            now = promised or self._cloud.now
+            own = now.sole(register)
+            if own is not None and not heard:
+                await self._attempt_here(own, register, ballot, rows, supply)
+                return
+            if await self._attempt(now, register, ballot, rows, supply, deadline, heard):
                 return
             views = {row.slot: await self.look(register, row.slot) for row in rows}
             if all(_is_there(views[row.slot].rows.get(row.slot), row, ballot) for row in rows):
                 return
         raise UnavailableError("it is not certain whether the write came about: try again")
 
-    async def _ask(self, message: Ask, deadline: float, sight: Sight | None) -> View:
-        """The answers of a majority of the owners, merged."""
-        own = self._cloud.sole(message.register)
+    async def _ask(self, now: Obeyed, message: Ask, deadline: float, sight: Sight | None) -> View:
+        """The answers of enough owners, merged; StaleEpochError where one of them is ahead."""
+        own = now.sole(message.register)
         if own is not None:
-            return merge({self._cloud.me: await (sight or own).ask(message)})
-        owners = self._cloud.owners_of(message.register)
-        fan = Fan({owner: self._asked(owner, sight).ask(message) for owner in owners})
+            return merge({now.me: await own.ask(message, sight)})
+        electorate = now.electorate(message.register)
+        fan = Fan({name: self._asked(now, name, message, sight) for name in electorate.readers})
         answers: dict[str, KeyState] = {}
         try:
+            if electorate.settled(answers.keys()):  # all owners are lost for good
+                return merge(answers)
             async for owner, answer in fan.outcomes(deadline):
+                if isinstance(answer, StaleEpochError):
+                    raise answer
                 if isinstance(answer, KeyState):
                     answers[owner] = answer
                     self._clock.saw(answer.ballot)
-                    if len(answers) >= majority(len(owners)):
+                    if electorate.settled(answers.keys()):
                         return merge(answers)
         finally:
             fan.cancel()
-        raise UnavailableError(f"{len(answers)} of {len(owners)} owners answered: fewer than a majority")
+        raise UnavailableError(f"{len(answers)} of {len(electorate.readers)} owners answered: too few")
 
-    def _asked(self, owner: str, sight: Sight | None) -> Replica | Sight:
-        return sight if sight is not None and owner == self._cloud.me else self._cloud.replica(owner)
+    @staticmethod
+    async def _asked(now: Obeyed, name: str, message: Ask, sight: Sight | None) -> KeyState:
+        return await (now.own.ask(message, sight) if name == now.me else now.replica(name).ask(message))
 
-    async def _prepare(
-        self, register: Register, ballot: bytes, slot: bytes | None, depth: int, deadline: float
-    ) -> View:
-        """The promise of a majority, and what they accepted before it."""
-        owners = self._cloud.owners_of(register)
-        message = Prepare(register, ballot, slot, depth)
+    async def _prepare(self, now: Obeyed, message: Prepare, beside: Mapping[str, KeyState], deadline: float) -> View:
+        """The promise of enough owners, and what they accepted before it; StaleEpochError where one is ahead."""
+        electorate = now.electorate(message.register)
 
-        async def call(owner: str) -> Vote:
-            vote = await self._cloud.replica(owner).prepare(message)
-            if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(owner, register):
-                vote = await self._cloud.replica(owner).prepare(message)
+        async def call(name: str) -> Vote:
+            owner = now.replica(name)
+            vote = await owner.prepare(message)
+            if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(owner, message.register):
+                vote = await owner.prepare(message)
             return vote
 
-        fan = Fan({owner: call(owner) for owner in owners})
+        fan = Fan({owner: call(owner) for owner in electorate.owners})
         votes: dict[str, Vote] = {}
         try:
             async for owner, vote in fan.outcomes(deadline):
+                if isinstance(vote, StaleEpochError):
+                    raise vote
                 if not isinstance(vote, Vote):
                     continue
                 votes[owner] = vote
                 self._clock.saw(vote.state.ballot)
                 promised = {name: v.state for name, v in votes.items() if v.outcome == Outcome.DONE}
-                if len(promised) >= majority(len(owners)):
-                    return merge(promised)
+                if electorate.may_write(promised.keys()):
+                    return merge({**beside, **promised})
         finally:
             fan.cancel()
-        self._refuse(votes, len(owners))
+        self._refuse(votes, len(electorate.owners))
         raise _Again
 
     async def _attempt(
         self,
+        now: Obeyed,
         register: Register,
         ballot: bytes,
         rows: Sequence[Row],
         supply: Callable[[str, Row], SlotWrite | None],
         deadline: float,
-        *,
-        again: bool = False,
+        heard: dict[str, None],
     ) -> bool:
-        """Ask the owners to accept: True once a majority has, False where that can't be known; _Again if it is dead.
+        """Ask the owners to accept: True once it is decided, False where that can't be known; _Again if it is dead.
 
-        `again` says that they were asked before: an owner that can't be reached now may have it from then.
+        `heard` are those that were asked before, also by an older map, and may have it: who turns out to is added.
         """
-        owners = self._cloud.owners_of(register)
-        quorum = majority(len(owners))
-        calls = {}
-        for owner in owners:
-            writes = tuple(write for row in rows if (write := supply(owner, row)) is not None)
-            if len(writes) == len(rows):
-                calls[owner] = self._accept(owner, Accept(register, ballot, writes))
-        unsent = len(owners) - len(calls)
+        electorate = now.electorate(register)
+        calls, left_out = self._accepts(now, electorate, Accept(register, ballot, ()), rows, supply)
         fan = Fan(calls)
-        votes: dict[str, Vote | None] = {}
+        votes: dict[str, Vote | None] = dict(heard)
         known: dict[str, Vote] = {}
         verdict = Verdict.OPEN
-        missed = unsent > 0
+        missed = left_out
+        stale = False
         slots = [row.slot for row in rows]
         # an accept that is on its way must not be cancelled: it may come about, and its outcome is worth knowing
         async for owner, vote in fan.outcomes(deadline):
+            missed = missed or not isinstance(vote, Vote) or vote.outcome != Outcome.DONE
+            stale = stale or isinstance(vote, StaleEpochError)
             if isinstance(vote, Vote):
                 votes[owner] = known[owner] = vote
                 self._clock.saw(vote.state.ballot)
-                missed = missed or vote.outcome != Outcome.DONE
-            elif not again and (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
-                unsent += 1
-                missed = True
-            else:
-                votes[owner] = None
-                missed = True
-            verdict = judge(votes, len(fan.waiting), quorum, ballot, slots, unsent)
+                if vote.outcome == Outcome.DONE or vote.held:
+                    heard[owner] = None
+            elif not (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
+                votes[owner] = heard[owner] = None
+            verdict = judge(votes, len(fan.waiting), electorate, ballot, slots)
             if verdict is not Verdict.OPEN:
                 break
+        heard.update(dict.fromkeys(fan.names()))
         fan.leave(self._late, lambda _, vote: self._check_late(register, vote))
         if verdict is Verdict.DONE:
             if missed:
                 self._cloud.missed(register)
             return True
-        if verdict is Verdict.DEAD or not calls:
-            self._refuse(known, len(owners))
+        if verdict is Verdict.DEAD or not (calls or heard):
+            if not stale:
+                self._refuse(known, len(electorate.owners))
             raise _Again
         return False
 
+    def _accepts(
+        self,
+        now: Obeyed,
+        electorate: Electorate,
+        message: Accept,
+        rows: Sequence[Row],
+        supply: Callable[[str, Row], SlotWrite | None],
+    ) -> tuple[dict[str, Coroutine[Any, Any, Vote]], bool]:
+        """A call for each owner that the bytes are at hand for, and whether any is left out.
+
+        Where those are too few, the others get the bytes from the first that has them: an owner that is new by a newer
+        map has neither taken part in staging, nor has it yet the parts of an upload that is completed.
+        """
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        supplied: dict[str, tuple[SlotWrite, ...]] = {}
+        for name in electorate.owners:
+            writes = tuple(write for row in rows if (write := supply(name, row)) is not None)
+            if len(writes) == len(rows):
+                supplied[name] = writes
+        later = () if electorate.may_write(supplied.keys()) else tuple(set(electorate.owners) - supplied.keys())
+        sourced = any(needs_bytes(row) for row in rows)
+
+        async def first(name: str) -> Vote:
+            vote = await self._accept(now.replica(name), structs.replace(message, writes=supplied[name]))
+            if vote.outcome == Outcome.DONE and not done.done():
+                done.set_result(name)
+            if vote.outcome == Outcome.MISSING and sourced:
+                vote = await second(name)
+            return vote
+
+        async def second(name: str) -> Vote:
+            async with asyncio.timeout(_SOURCE_SECONDS):
+                source = await asyncio.shield(done)
+            writes = tuple(
+                structs.replace(write, source=source, staged="", inline=None, upload=None, taken=())
+                for write in supplied.get(name) or [SlotWrite(row) for row in rows]
+            )
+            return await self._accept(now.replica(name), structs.replace(message, writes=writes))
+
+        calls = {name: first(name) for name in supplied} | {name: second(name) for name in later}
+        return calls, len(calls) < len(electorate.owners)
+
     async def _attempt_here(
         self,
-        own: LocalReplica,
+        own: OwnReplica,
         register: Register,
         ballot: bytes,
         rows: Sequence[Row],
@@ -362,19 +417,21 @@ class Registers:
         """As `_insist` where this node is a quorum by itself: its answer is the outcome."""
         writes = tuple(write for row in rows if (write := supply(self._cloud.me, row)) is not None)
         message = Accept(register, ballot, writes)
-        vote = await own.accept(message, seen)
-        if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(self._cloud.me, register):
+        try:
             vote = await own.accept(message, seen)
+            if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(own, register):
+                vote = await own.accept(message, seen)
+        except StaleEpochError:
+            raise _Again from None
         if vote.outcome != Outcome.DONE:
             self._clock.saw(vote.state.ballot)
             self._refuse({self._cloud.me: vote}, 1)
             raise _Again
 
-    async def _accept(self, owner: str, message: Accept) -> Vote:
-        replica = self._cloud.replica(owner)
-        vote = await replica.accept(message)
+    async def _accept(self, owner: Replica, message: Accept) -> Vote:
+        vote = await owner.accept(message)
         if vote.outcome == Outcome.NO_BUCKET and await self._cloud.introduce(owner, message.register):
-            vote = await replica.accept(message)
+            vote = await owner.accept(message)
         return vote
 
     def _check_late(self, register: Register, vote: Vote | Failure) -> None:

@@ -10,20 +10,24 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.messages import Ask, Install, SlotWrite
-from moln_node.cluster.owners import majority
 from moln_node.cluster.quorum import merge
 from moln_node.cluster.registers import Change
 from moln_node.store.errors import NoSuchBucketError, StoreError
-from moln_node.store.registers import KeyState
-from moln_node.store.steps.replica import Outcome
+from moln_node.store.registers import NEVER, KeyState, Register, Space
+from moln_node.store.steps.replica import Outcome, needs_bytes
 
 if TYPE_CHECKING:
-    from moln_node.cluster.members import Members
+    from collections.abc import Mapping
+
+    from moln_node.cluster.electorate import Electorate
+    from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
-    from moln_node.store.registers import Register, Row
+    from moln_node.store.registers import Row
 
 _ALL_ROWS: Final = 1_000_000
 _TRIES: Final = 5
@@ -31,51 +35,84 @@ _log = logging.getLogger(__name__)
 
 
 class Repair:
-    """Compares the owners of a register, and installs what one lacks."""
+    """Compares the owners of a register, and installs what one lacks.
+
+    Attributes:
+        bytes: of bodies that owners took over since the start.
+    """
 
     def __init__(self, members: Members, registers: Registers) -> None:
         self._members = members
         self._registers = registers
         self._healing: set[tuple[Register, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.bytes = 0
 
-    async def run(self, register: Register) -> bool:
-        """Whether every owner has now all that was decided; False where one could not be asked or told."""
-        owners = self._members.owners_of(register)
-        states, whole = await self._states(register, owners)
-        if len(states) < majority(len(owners)):
+    async def run(self, register: Register, beside: str = "") -> bool:
+        """Whether every owner has now all that was decided; False where one could not be asked or told.
+
+        `beside` is a node that is no owner, and whose rows the owners get too.
+        """
+        now = self._members.now
+        electorate = now.electorate(register)
+        states = await self._states(now, register, electorate.owners)
+        extra = {} if not beside else await self._states(now, register, (beside,))
+        if not electorate.may_write(states.keys()) or (beside and not extra):
             return False
-        view = merge(states)
-        quorum = majority(len(owners))
-        for slot in [row.slot for row in view.rows.values() if len(view.holders[row.slot]) < quorum]:
-            try:
-                await self._registers.decide(register, lambda _view, _ballot: Change(), slot=slot)
-            except NoSuchBucketError:
-                return True
-        states, whole = await self._states(register, owners)
-        view = merge(states)
-        told = [await self._tell(register, owner, state, view, quorum) for owner, state in states.items()]
-        return whole and all(told)
+        try:
+            await self._settle(electorate, register, merge({**states, **extra}), extra)
+        except NoSuchBucketError:
+            return True
+        states = await self._states(now, register, electorate.owners)
+        view = merge({**extra, **states})
+        told = [await self._tell(now, register, owner, state, view) for owner, state in states.items()]
+        return len(states) == len(electorate.owners) and all(told)
+
+    async def _settle(
+        self, electorate: Electorate, register: Register, view: View, extra: Mapping[str, KeyState]
+    ) -> list[bytes]:
+        """Decide what is not decided yet, in these slots."""
+        loose = [row.slot for row in view.rows.values() if not electorate.settled(view.holders[row.slot])]
+        for slot in loose:
+            beside = {name: _only(state, slot) for name, state in extra.items()}
+            await self._registers.decide(register, lambda _view, _ballot: Change(), slot=slot, beside=beside or None)
+        return loose
 
     async def refill(self, register: Register, owner: str) -> None:
         """Give one owner, which does not count now, everything that the others hold.
 
         Raises:
-            UnavailableError: the others that answer are no majority of the owners.
+            UnavailableError: the others that answer are too few.
         """
-        owners = self._members.owners_of(register)
-        quorum = majority(len(owners))
         for _ in range(_TRIES):
-            states, _whole = await self._states(register, tuple(name for name in owners if name != owner))
-            if len(states) < quorum:
+            now = self._members.now
+            electorate = now.electorate(register)
+            states = await self._states(now, register, tuple(name for name in electorate.owners if name != owner))
+            if not electorate.may_write(states.keys()):
                 break
             view = merge(states)
-            loose = [row.slot for row in view.rows.values() if len(view.holders[row.slot]) < quorum]
-            for slot in loose:
-                await self._registers.decide(register, lambda _view, _ballot: Change(), slot=slot)
-            if not loose and await self._tell(register, owner, KeyState(), view, quorum):
+            loose = await self._settle(electorate, register, view, {})
+            if not loose and await self._tell(now, register, owner, KeyState(), view):
                 return
-        raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from a majority now")
+        raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from the other owners now")
+
+    async def is_held(self, now: Obeyed, register: Register) -> bool:
+        """Whether all other owners hold everything that this node has of a register, or newer."""
+        mine = await self._members.own.state(Ask(register, None, _ALL_ROWS))
+        electorate = now.electorate(register)
+        others = tuple(name for name in electorate.owners if name != now.me)
+        states = await self._states(now, register, others)
+        if not others or len(states) < len(others):
+            return False
+        theirs = [{row.slot: row.ballot for row in state.rows} for state in states.values()]
+        return all(row.ballot <= held.get(row.slot, NEVER) for row in mine.rows for held in theirs)
+
+    async def is_gone(self, register: Register) -> bool:
+        """Whether the register's bucket was deleted, and with it all that was left in it."""
+        if register.space == Space.BUCKETS:
+            return False
+        row = (await self._registers.look(Register(Space.BUCKETS, register.bucket))).newest
+        return row is None or row.version != register.incarnation
 
     def damaged(self, register: Register, row: Row, why: str) -> None:
         """Bytes of this node's own are bad: get good ones from another owner, in the background."""
@@ -88,7 +125,7 @@ class Repair:
 
     async def _heal(self, register: Register, row: Row) -> None:
         try:
-            for owner in self._members.owners_of(register):
+            for owner in self._members.now.electorate(register).owners:
                 if owner != self._members.me and await self._heal_from(register, row, owner):
                     return
         finally:
@@ -103,30 +140,38 @@ class Repair:
             _log.info("%s/%r can't be healed from %s: %s", register.bucket, register.key, owner, error)
         return False
 
-    async def _states(self, register: Register, owners: tuple[str, ...]) -> tuple[dict[str, KeyState], bool]:
-        """What each owner has; and whether all of them said."""
-        asked = [self._members.replica(owner).ask(Ask(register, None, _ALL_ROWS)) for owner in owners]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+    @staticmethod
+    async def _states(now: Obeyed, register: Register, names: tuple[str, ...]) -> dict[str, KeyState]:
+        """What each of these has, of those that say it."""
+        message = Ask(register, None, _ALL_ROWS)
+        answers = await asyncio.gather(*(now.replica(name).ask(message) for name in names), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, PeerError | StoreError):
                 raise answer
-        states = {owner: answer for owner, answer in zip(owners, answers, strict=True) if isinstance(answer, KeyState)}
-        return states, len(states) == len(owners)
+        return {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, KeyState)}
 
-    async def _tell(self, register: Register, owner: str, state: KeyState, view: View, quorum: int) -> bool:
-        """Install at one owner what a majority holds and it does not."""
+    async def _tell(self, now: Obeyed, register: Register, owner: str, state: KeyState, view: View) -> bool:
+        """Install at one owner what is decided and it does not have."""
         has = {(row.version, row.ballot) for row in state.rows}
         lacks = [row for row in view.rows.values() if (row.version, row.ballot) not in has]
         if not lacks:
             return True
-        if any(len(view.holders[row.slot]) < quorum for row in lacks):
+        electorate = now.electorate(register)
+        if not all(electorate.settled(view.holders[row.slot]) for row in lacks):
             return False  # another write is under way: it will be looked at again
         message = Install(register, tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in lacks))
         try:
-            replica = self._members.replica(owner)
+            replica = now.replica(owner)
             vote = await replica.install(message)
-            if vote.outcome == Outcome.NO_BUCKET and await self._members.introduce(owner, register):
+            if vote.outcome == Outcome.NO_BUCKET and await self._members.introduce(replica, register):
                 vote = await replica.install(message)
         except (PeerError, StoreError):
             return False
+        if vote.outcome == Outcome.DONE:
+            self.bytes += sum(row.document.size for row in lacks if needs_bytes(row))
         return vote.outcome in {Outcome.DONE, Outcome.GONE}
+
+
+def _only(state: KeyState, slot: bytes) -> KeyState:
+    """What is known of one slot."""
+    return structs.replace(state, rows=tuple(row for row in state.rows if row.slot == slot))

@@ -1,7 +1,8 @@
 """A node as an owner: answers what coordinators ask, from its own store.
 
-`Replica` is the one interface of owners; a coordinator holds one for each node and does not care which is beside it.
-`LocalReplica` is this node's, called by `routes` for other nodes; `peers.RemoteReplica` speaks to another one's.
+`Replica` is the one interface of owners at one epoch; a coordinator holds one for each node and does not care which is
+beside it. `LocalReplica` is this node's store as an owner at whatever epoch, called by `routes` for other nodes and
+through `OwnReplica` by the coordinator beside it; `peers.RemoteReplica` speaks to another node's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from moln_node.cluster.messages import (
     Fingerprints,
     PartsAnswer,
     PartsAsk,
+    Report,
     SlotWrite,
     Staged,
     UsageAnswer,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from moln_node.cluster.gate import Gate
     from moln_node.cluster.local import LocalStore
     from moln_node.cluster.messages import (
         Accept,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         FingerprintsAsk,
         Install,
         Prepare,
+        ReportAsk,
         Scan,
         UsageAsk,
     )
@@ -61,7 +65,7 @@ STAGED_SECONDS: Final = 900.0
 
 
 class Replica(Protocol):
-    """An owner. Every call may raise PeerError."""
+    """An owner, asked by the map of one epoch. Every call may raise PeerError."""
 
     async def ask(self, message: Ask) -> KeyState:
         """What the owner knows of a register."""
@@ -108,7 +112,11 @@ class Replica(Protocol):
         ...
 
     async def enroll(self, message: Enroll) -> Enrolled:
-        """Remember by which disk a node is known; the one known before stays unless it is to be replaced."""
+        """Remember by which disk a member is known; the one known before stays unless it is to be replaced."""
+        ...
+
+    async def report(self, message: ReportAsk) -> Report:
+        """How far the node is with the change of layout under way."""
         ...
 
 
@@ -143,10 +151,14 @@ class LocalReplica:
         floor: it accepts nothing below this ballot.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
+        led: `since` of the stage of a change for which this node has brought everything to its new owners that it is
+            the first to bring; 0 before the first.
+        gate: calls that decide or answer for the cloud name their epoch here.
     """
 
-    def __init__(self, local: LocalStore, peer: Callable[[str], Replica]) -> None:
+    def __init__(self, local: LocalStore, gate: Gate, peer: Callable[[str], Replica]) -> None:
         self._local = local
+        self.gate = gate
         self.store = local.store
         self._peer = peer
         self._staged: dict[str, _Waiting] = {}
@@ -154,27 +166,41 @@ class LocalReplica:
         self.voting = True
         self.floor = registers.NEVER
         self.alone = False
+        self.led = 0
 
-    async def ask(self, message: Ask) -> KeyState:
-        """See `Replica.ask`."""
+    async def ask(self, message: Ask, epoch: int, sight: Sight | None = None) -> KeyState:
+        """See `Replica.ask`; through a `sight` of a reader beside this node, if it has one."""
         self._require_vote()
+        leave = self.gate.enter(epoch)
+        try:
+            return await (self.state(message) if sight is None else sight.ask(message))
+        finally:
+            leave()
+
+    async def state(self, message: Ask) -> KeyState:
+        """What this disk has of a register, whoever asks and whatever the node counts for."""
         number = self._local.number(message.register)
         if number is None:
             return KeyState()
         key = message.register.key.encode()
         return await self.store.look(lambda db: registers.state(db, number, key, message.slot, message.depth))
 
-    async def prepare(self, message: Prepare) -> Vote:
+    async def prepare(self, message: Prepare, epoch: int) -> Vote:
         """See `Replica.prepare`."""
         self._require_vote()
-        return await self.store.commit(
-            lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
-        )
+        leave = self.gate.enter(epoch)
+        try:
+            return await self.store.commit(
+                lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
+            )
+        finally:
+            leave()
 
-    async def accept(self, message: Accept, seen: Seen | None = None) -> Vote:
+    async def accept(self, message: Accept, epoch: int, seen: Seen | None = None) -> Vote:
         """See `Replica.accept`; with `seen` only if the register still holds what was seen of it."""
         self._require_vote()
         return await self._carry_out(
+            epoch,
             message.register,
             message.writes,
             lambda tx, writes, room: steps.accept(
@@ -182,9 +208,10 @@ class LocalReplica:
             ),
         )
 
-    async def install(self, message: Install) -> Vote:
+    async def install(self, message: Install, epoch: int) -> Vote:
         """See `Replica.install`; also while the node does not vote."""
         return await self._carry_out(
+            epoch,
             message.register,
             message.writes,
             lambda tx, writes, room: steps.install(tx, message.register, writes, room, alone=self.alone),
@@ -207,6 +234,7 @@ class LocalReplica:
 
     async def _carry_out(
         self,
+        epoch: int,
         register: Register,
         asked: Sequence[SlotWrite],
         step: Callable[[Transaction, list[Write], list[Reservation]], Vote],
@@ -215,6 +243,7 @@ class LocalReplica:
 
         Once the step is on its way it is done, whoever is cancelled: what becomes of the bytes is the step's to say.
         """
+        leave = self.gate.enter(epoch)
         taking = _Taking()
         try:
             await self._use(taking, {write.staged for write in asked})
@@ -227,8 +256,10 @@ class LocalReplica:
             committing = self.store.commit(lambda tx: step(tx, taking.writes, room))
         except BaseException:
             self._settle(taking, done=False)
+            leave()
             raise
         committing.add_done_callback(lambda committed: self._settle(taking, done=_is_done(committed)))
+        committing.add_done_callback(lambda _: leave())
         return await asyncio.shield(committing)
 
     async def _use(self, taking: _Taking, ids: set[str]) -> None:
@@ -393,9 +424,17 @@ class LocalReplica:
         """What a reader beside this node asks in place of `ask`, to find bytes and hold them at once."""
         return Sight(self._local)
 
-    async def scan(self, message: Scan) -> Page:
+    async def scan(self, message: Scan, epoch: int) -> Page:
         """See `Replica.scan`."""
         self._require_vote()
+        leave = self.gate.enter(epoch)
+        try:
+            return await self.page(message)
+        finally:
+            leave()
+
+    async def page(self, message: Scan) -> Page:
+        """A page of what this disk has, whoever asks and whatever the node counts for."""
         number = 0 if message.space == Space.BUCKETS else self._of_bucket(message)
         if number is None:
             return scan.Page((), None)
@@ -442,9 +481,50 @@ class LocalReplica:
         """See `Replica.enroll`; also while the node does not vote."""
         return await self.store.commit(lambda tx: _enroll(tx, message))
 
+    async def report(self, _: ReportAsk) -> Report:
+        """See `Replica.report`."""
+        return Report(self.gate.obeyed, self.led)
+
     def _require_vote(self) -> None:
         if not self.voting:
             raise PeerError("this node refills an empty disk and does not vote yet", sent=False)
+
+
+class OwnReplica:
+    """This node as an owner at one epoch, for the coordinator beside it; see `Replica`."""
+
+    def __init__(self, local: LocalReplica, epoch: int) -> None:
+        self._local = local
+        self._epoch = epoch
+        self.stage = local.stage
+        self.take_in = local.take_in
+        self.unstage = local.unstage
+        self.body = local.body
+        self.parts = local.parts
+        self.usage = local.usage
+        self.fingerprints = local.fingerprints
+        self.enroll = local.enroll
+        self.report = local.report
+
+    async def ask(self, message: Ask, sight: Sight | None = None) -> KeyState:
+        """See `LocalReplica.ask`."""
+        return await self._local.ask(message, self._epoch, sight)
+
+    async def prepare(self, message: Prepare) -> Vote:
+        """See `Replica.prepare`."""
+        return await self._local.prepare(message, self._epoch)
+
+    async def accept(self, message: Accept, seen: Seen | None = None) -> Vote:
+        """See `LocalReplica.accept`."""
+        return await self._local.accept(message, self._epoch, seen)
+
+    async def install(self, message: Install) -> Vote:
+        """See `Replica.install`."""
+        return await self._local.install(message, self._epoch)
+
+    async def scan(self, message: Scan) -> Page:
+        """See `Replica.scan`."""
+        return await self._local.scan(message, self._epoch)
 
 
 def _is_done(committed: asyncio.Future[Vote]) -> bool:
@@ -452,10 +532,10 @@ def _is_done(committed: asyncio.Future[Vote]) -> bool:
 
 
 def _enroll(tx: Transaction, message: Enroll) -> Enrolled:
-    disk = disks.known(tx.db, message.node)
+    disk = disks.known(tx.db, message.number)
     if message.replace or not disk:
         disk = message.disk
-        disks.remember(tx, message.node, disk)
+        disks.remember(tx, message.number, disk)
     return Enrolled(disk, registers.NEVER if tx.clock.newest is None else tx.clock.newest.to_bytes())
 
 

@@ -1,7 +1,8 @@
 """The owner's side of port 9001: `/v1/replica/...`, answered by this node's `LocalReplica`.
 
-`add_routes` adds them to the peer application, behind its door (the cloud secret). A request of an older epoch is
-refused with ours, so that its sender fetches the newer map. Bodies stream with bounded memory.
+`add_routes` adds them to the peer application, behind its door (the cloud secret). Calls that decide or answer for the
+cloud are let in at this node's epoch only; the refusal names it, so that a sender who is behind fetches the newer map,
+and one who is ahead brings it. Bodies stream with bounded memory.
 """
 
 from __future__ import annotations
@@ -12,8 +13,19 @@ import msgspec
 from aiohttp import web
 
 from moln_node.cluster import messages
-from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Accept, Ask, Enroll, FingerprintsAsk, Install, PartsAsk, Prepare, Scan, UsageAsk
+from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
+from moln_node.cluster.messages import (
+    Accept,
+    Ask,
+    Enroll,
+    FingerprintsAsk,
+    Install,
+    PartsAsk,
+    Prepare,
+    ReportAsk,
+    Scan,
+    UsageAsk,
+)
 from moln_node.cluster.peers import EPOCH_HEADER, PREFIX
 from moln_node.store.errors import QuotaExceededError, StorageFullError, StoreError
 from moln_node.store.registers import Register, Row
@@ -29,18 +41,19 @@ _CHUNK: Final = 256 * 1024
 _BODY_ASK: Final = msgspec.msgpack.Decoder(tuple[Register, Row, int, int])
 
 
-def add_routes(app: web.Application, replica: LocalReplica, epoch: Callable[[], int]) -> None:
+def add_routes(app: web.Application, replica: LocalReplica) -> None:
     """Let this application answer other nodes."""
     calls: list[tuple[str, Handler]] = [
-        ("ask", _answering(Ask, replica.ask)),
-        ("prepare", _answering(Prepare, replica.prepare)),
-        ("accept", _answering(Accept, replica.accept)),
-        ("install", _answering(Install, replica.install)),
-        ("scan", _answering(Scan, replica.scan)),
+        ("ask", _at_epoch(Ask, replica.ask)),
+        ("prepare", _at_epoch(Prepare, replica.prepare)),
+        ("accept", _at_epoch(Accept, replica.accept)),
+        ("install", _at_epoch(Install, replica.install)),
+        ("scan", _at_epoch(Scan, replica.scan)),
         ("parts", _answering(PartsAsk, replica.parts)),
         ("usage", _answering(UsageAsk, replica.usage)),
         ("fingerprints", _answering(FingerprintsAsk, replica.fingerprints)),
         ("enroll", _answering(Enroll, replica.enroll)),
+        ("report", _answering(ReportAsk, replica.report)),
     ]
 
     async def stage(request: web.Request) -> web.Response:
@@ -59,9 +72,9 @@ def add_routes(app: web.Application, replica: LocalReplica, epoch: Callable[[], 
         return await _send(request, replica.body(register, row, start, end), end - start)
 
     for name, handler in [*calls, ("body", body)]:
-        app.router.add_post(PREFIX + name, _guarded(handler, epoch))
-    app.router.add_post(PREFIX + "stage", _guarded(stage, epoch))  # a PUT would be sent again by itself
-    app.router.add_delete(PREFIX + "stage/{id}", _guarded(unstage, epoch))
+        app.router.add_post(PREFIX + name, _guarded(handler))
+    app.router.add_post(PREFIX + "stage", _guarded(stage))  # a PUT would be sent again by itself
+    app.router.add_delete(PREFIX + "stage/{id}", _guarded(unstage))
 
 
 def _answering(kind: type[messages.Message], call: Callable[[messages.Message], Awaitable[msgspec.Struct]]) -> Handler:
@@ -74,14 +87,27 @@ def _answering(kind: type[messages.Message], call: Callable[[messages.Message], 
     return handler
 
 
-def _guarded(handler: Handler, epoch: Callable[[], int]) -> Handler:
-    """Refuse an older epoch, and tell of errors whether what was asked is certainly undone."""
+def _at_epoch(
+    kind: type[messages.Message], call: Callable[[messages.Message, int], Awaitable[msgspec.Struct]]
+) -> Handler:
+    """As `_answering`, for a call that is let in at one epoch only."""
+
+    async def handler(request: web.Request) -> web.Response:
+        message = messages.decode(kind, await request.read())
+        answer = await call(message, int(request.headers.get(EPOCH_HEADER, "0")))
+        return web.Response(body=messages.encode(answer))
+
+    return handler
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Tell of errors whether what was asked is certainly undone, and of a refused epoch which one is obeyed here."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        if int(request.headers.get(EPOCH_HEADER, "0")) < epoch():
-            return web.json_response({"error": "an older epoch", "epoch": epoch()}, status=409)
         try:
             return await handler(request)
+        except (StaleEpochError, LateEpochError) as error:
+            return web.json_response({"error": "another epoch", "epoch": error.epoch}, status=409)
         except PeerError as error:
             return web.json_response({"error": str(error), "undone": not error.sent}, status=503)
         except (StorageFullError, QuotaExceededError) as error:

@@ -1,7 +1,7 @@
 """A body on its way to its owners: read once from the client, sent to all of them at the same time.
 
 Memory is bounded by a few pieces for each owner. The slowest owner sets the pace, within reason: one that stalls, or
-breaks off, is left behind as long as a majority remains.
+breaks off, is left behind as long as enough of them remain.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.store.errors import IncompleteBodyError, StorageFullError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.messages import Staged
     from moln_node.cluster.replica import Replica
 
@@ -29,8 +30,8 @@ _LAST_SECONDS: Final = 30.0
 class Spreading:
     """One body and the owners that take it."""
 
-    def __init__(self, owners: Mapping[str, Replica], quorum: int, storage_class: str, size: int) -> None:
-        self._quorum = quorum
+    def __init__(self, owners: Mapping[str, Replica], electorate: Electorate, storage_class: str, size: int) -> None:
+        self._electorate = electorate
         self._size = size
         self._owners = owners
         self._failures: list[BaseException] = []
@@ -44,7 +45,7 @@ class Spreading:
             task.add_done_callback(lambda task, name=name: self._ended(name, task))  # type: ignore[misc]
 
     async def run(self, body: AsyncIterator[bytes]) -> dict[str, str]:
-        """Send the body; the staging ids of the owners that have all of it: at least a majority.
+        """Send the body; the staging ids of the owners that have all of it: enough to decide.
 
         Raises:
             IncompleteBodyError: it is not as long as was declared.
@@ -73,7 +74,7 @@ class Spreading:
             if not task.done():
                 task.cancel()
             elif not task.cancelled() and task.exception() is None:
-                await forget(self._owners[name], task.result().id)
+                await forget(self._owners.__getitem__, name, task.result().id)
 
     async def _drain(self, name: str) -> AsyncIterator[bytes]:
         queue = self._queues[name]
@@ -86,13 +87,13 @@ class Spreading:
             try:
                 self._queues[name].put_nowait(piece)
             except asyncio.QueueFull:
-                patience = _STALL_SECONDS if len(self._alive) > self._quorum else _LAST_SECONDS
+                patience = _STALL_SECONDS if self._can_spare(name) else _LAST_SECONDS
                 try:
                     async with asyncio.timeout(patience):
                         await self._queues[name].put(piece)
                 except TimeoutError:
                     self._drop(name, PeerError(f"{name} took no bytes for {patience:.0f} s"))
-        self._require_majority()
+        self._require_enough()
 
     def _ended(self, name: str, task: asyncio.Task[Staged]) -> None:
         if task.cancelled():
@@ -112,26 +113,30 @@ class Spreading:
         while not queue.empty():  # whoever waits to put is let go
             queue.get_nowait()
 
-    def _require_majority(self) -> None:
-        if len(self._alive) >= self._quorum:
+    def _can_spare(self, name: str) -> bool:
+        """Whether those that take part are enough without this one."""
+        return self._electorate.may_write(self._alive - {name})
+
+    def _require_enough(self) -> None:
+        if self._electorate.may_write(self._alive):
             return
         full = next((error for error in self._failures if isinstance(error, StorageFullError)), None)
         if full is not None:
             raise full
         raise UnavailableError(
-            f"{len(self._alive)} of {len(self._tasks)} owners take the body, fewer than a majority: "
+            f"{len(self._alive)} of {len(self._tasks)} owners take the body: too few: "
             + "; ".join(str(error) for error in self._failures)
         )
 
     async def _finish(self, digest: bytes) -> dict[str, str]:
-        """Wait until the bytes are safe with a majority, and a little for the others."""
+        """Wait until the bytes are safe with enough of them, and a little for the others."""
         waiting = {self._tasks[name] for name in self._alive}
         patience = _LAST_SECONDS
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 break
-            if sum(task.done() for task in self._tasks.values()) >= self._quorum:
+            if self._electorate.may_write({name for name in self._alive if self._tasks[name].done()}):
                 patience = _STALL_SECONDS
         await asyncio.sleep(0)  # the callbacks of what has just ended
         staged = {}
@@ -143,7 +148,7 @@ class Spreading:
                 self._drop(name, PeerError(f"{name} got other bytes than were sent"))
             else:
                 staged[name] = task.result().id
-        self._require_majority()
+        self._require_enough()
         return staged
 
 
@@ -152,10 +157,10 @@ def _require_size(sent: int, size: int) -> None:
         raise IncompleteBodyError(f"the body was declared as {size} bytes, and {sent} came")
 
 
-async def forget(owner: Replica, staged: str) -> None:
+async def forget(replica: Callable[[str], Replica], name: str, staged: str) -> None:
     """Tell an owner that staged bytes will not be accepted; they expire in any case."""
     try:
-        await owner.unstage(staged)
+        await replica(name).unstage(staged)
     except (PeerError, StoreError):
         return
 

@@ -74,7 +74,7 @@ class Sweep:
         start: Place | None = (b"", b"")
         while start is not None:
             query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True)
-            page = await self._members.own.scan(Scan(space, query, bucket, incarnation))
+            page = await self._members.own.page(Scan(space, query, bucket, incarnation))
             start = page.end
             differing += await self._compare(space, bucket, incarnation, page.entries)
             if space == Space.UPLOADS:
@@ -86,7 +86,7 @@ class Sweep:
         """Ask each other owner about the keys that it shares with this node."""
         shared: defaultdict[str, list[str]] = defaultdict(list)
         for key in {entry.key.decode() for entry in entries}:
-            for owner in self._members.owners_of(Register(space, key, bucket, incarnation)):
+            for owner in self._members.now.electorate(Register(space, key, bucket, incarnation)).owners:
                 shared[owner].append(key)
         mine: dict[str, int] = {}
         differ: set[str] = set()

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from moln_node import mapfile
-from moln_node.peer.status import Check, ClassUsage, Standing, Status
+from moln_node.peer.status import Check, ClassUsage, Moving, Standing, Status
 from moln_node.store.registers import count as count_registers
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class Node:
                 _log.info("obeys the cloud map of epoch %d", offered.epoch)
             return self._map
 
+    async def follow_map(self, offered: CloudMap) -> None:
+        """As `take_map`, from a peer: one that can't be obeyed is only told of."""
+        try:
+            await self.take_map(offered)
+        except mapfile.MapRefusedError as error:
+            _log.warning("a peer's newer map is not obeyed: %s", error)
+
     def take_credentials(self, credentials: Credentials) -> None:
         """Use these access keys from the next request on, and no others."""
         self._use_credentials(credentials)
@@ -110,7 +117,14 @@ class Node:
     def _cluster_check(self) -> Check:
         if self.cluster.counts:
             return _ok("cluster")
-        return Check(name="cluster", state="warn", message="does not count as an owner until its disk is filled")
+        left = self.cluster.joining.left
+        message = (
+            f"its disk is of an earlier life, with {left} keys or buckets that no other node holds: bring the others "
+            "back, or delete its volume"
+            if left
+            else "does not count as an owner until its disk is filled"
+        )
+        return Check(name="cluster", state="warn", message=message)
 
     def _store_check(self) -> Check:
         error = self._watch.store_error
@@ -144,7 +158,7 @@ class Node:
             node=self.name,
             cloud=self._map.cloud,
             uid=self._map.uid,
-            epoch=self._map.epoch,
+            epoch=self.cluster.members.own.gate.obeyed,
             version=self.version,
             ready=ready(checks),
             checks=checks,
@@ -159,10 +173,17 @@ class Node:
         )
 
     async def _standing(self) -> Standing:
-        number = next(node.number for node in self._map.nodes if node.name == self.name)
-        registers = await self.local.store.look(count_registers)
-        hints = await self.cluster.members.hints.count()
-        return Standing(counts=self.cluster.counts, number=number, registers=registers, hints=hints)
+        cluster = self.cluster
+        progress = cluster.passes.progress
+        return Standing(
+            counts=cluster.counts,
+            number=cluster.joining.number,
+            passed=cluster.passes.passed if self._map.change is not None else None,
+            moving=progress and Moving(done=progress.done, total=progress.total, bytes=cluster.passes.bytes),
+            strays=cluster.joining.left or cluster.shedding.strays,
+            registers=await self.local.store.look(count_registers),
+            hints=await cluster.members.hints.count(),
+        )
 
 
 def _ok(name: str) -> Check:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The format of the index, in SQLite's user_version. A release opens its own format and refuses others."""
 
 _APPLICATION: Final = 0x6D6F6C6E  # "moln"

@@ -1,7 +1,7 @@
 """Which disk is whose: how a node that comes back with an empty disk is told from one that kept its promises.
 
-Each disk has an id of its own. A node keeps the ids by which the others are known, and on its own disk whether that one
-is a full member: what it then promises it will keep. Rows of table `meta`.
+Each disk has an id of its own. A node keeps the ids by which the other members are known, by their numbers, and on its
+own disk whether that one is a full member, and which: what it then promises it will keep. Rows of table `meta`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 
 _DISK: Final = "disk"
 _MEMBER: Final = "member"
+_NUMBER: Final = "member-number"
+_REFILLING: Final = "refilling"
 _LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """This node's own disk: its id, whether it is a full member, and the ballot that it accepts nothing below."""
+    """This node's own disk.
+
+    Attributes:
+        disk: its id.
+        number: as which member it counts, or counted before it was given another number; None: it never did.
+        floor: the ballot that it accepts nothing below.
+        refilling: it takes the place of a disk that was lost, and is not full yet.
+    """
 
     disk: bytes
-    member: bool
+    number: int | None
     floor: bytes
+    refilling: bool
 
 
 def own(tx: Transaction) -> Membership:
@@ -36,22 +46,38 @@ def own(tx: Transaction) -> Membership:
         disk = secrets.token_bytes(_LENGTH)
         _keep(tx, _DISK, disk)
     floor = _value(tx.db, _MEMBER)
-    return Membership(disk, floor is not None, floor or b"")
+    number = _value(tx.db, _NUMBER)
+    counted = None if number is None else int.from_bytes(number, "big")
+    return Membership(disk, counted, floor or b"", _value(tx.db, _REFILLING) is not None)
 
 
-def become_member(tx: Transaction, floor: bytes) -> None:
-    """From now on this disk counts."""
+def begin_refill(tx: Transaction) -> None:
+    """From now on this disk is one that must be refilled before it counts, also after a restart."""
+    _keep(tx, _REFILLING, b"")
+
+
+def become_member(tx: Transaction, number: int, floor: bytes) -> None:
+    """From now on this disk counts, as the member of that number."""
     _keep(tx, _MEMBER, floor)
+    _keep(tx, _NUMBER, number.to_bytes(4, "big"))
+    _drop(tx, _REFILLING)
 
 
-def known(db: apsw.Connection, node: str) -> bytes:
-    """The disk by which another node is known; empty if it is not."""
-    return _value(db, f"{_DISK}:{node}") or b""
+def leave(tx: Transaction) -> None:
+    """This disk is empty, and no member's any more: it may become another one's."""
+    for name in (_MEMBER, _NUMBER, _REFILLING):
+        _drop(tx, name)
+    tx.db.execute("DELETE FROM promise")
 
 
-def remember(tx: Transaction, node: str, disk: bytes) -> None:
-    """Know another node by this disk."""
-    _keep(tx, f"{_DISK}:{node}", disk)
+def known(db: apsw.Connection, number: int) -> bytes:
+    """The disk by which another member is known; empty if it is not."""
+    return _value(db, f"{_DISK}:{number}") or b""
+
+
+def remember(tx: Transaction, number: int, disk: bytes) -> None:
+    """Know another member by this disk."""
+    _keep(tx, f"{_DISK}:{number}", disk)
 
 
 def _value(db: apsw.Connection, name: str) -> bytes | None:
@@ -61,3 +87,7 @@ def _value(db: apsw.Connection, name: str) -> bytes | None:
 
 def _keep(tx: Transaction, name: str, value: bytes) -> None:
     tx.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _drop(tx: Transaction, name: str) -> None:
+    tx.db.execute("DELETE FROM meta WHERE name = ?", (name,))

@@ -73,6 +73,19 @@ def carry_out(tx: Transaction, name: str, row: Row) -> None:
     tx.change_bucket(BucketRow(number, bucket, row.version, closing))
 
 
+def forget(tx: Transaction, name: str) -> bool:
+    """Let the bucket not be on this node any more; False where this node holds anything of it."""
+    there = tx.buckets.get(name)
+    if there is None:
+        return True
+    for space in (Space.OBJECTS, Space.UPLOADS):
+        number = registers.number(space, there.id)
+        if tx.db.execute("SELECT 1 FROM record WHERE bucket = ? LIMIT 1", (number,)).fetchone():
+            return False
+    _drop(tx, there)
+    return True
+
+
 def _drop(tx: Transaction, row: BucketRow) -> None:
     """Forget a bucket and all that was left in it: its owners agreed that nothing live was."""
     for space in (Space.OBJECTS, Space.UPLOADS):

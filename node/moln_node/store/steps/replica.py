@@ -170,6 +170,25 @@ def install(
     return Vote(Outcome.DONE)
 
 
+def shed(tx: Transaction, register: Register, fingerprint: int) -> bool:
+    """Drop all that is here of a register that others own, if it is still what they were asked about; whether it is."""
+    bucket_id = 0
+    if register.space != Space.BUCKETS:
+        row = tx.buckets.get(register.bucket)
+        if row is None or row.incarnation != register.incarnation:
+            return True
+        bucket_id = registers.number(register.space, row.id)
+    key = register.key.encode()
+    if registers.fingerprint(tx.db, bucket_id, key) != fingerprint:
+        return False
+    if register.space == Space.BUCKETS and not bucket_register.forget(tx, register.key):
+        return False
+    for found in list(lookup.rows(tx.db, bucket_id, key)):
+        tx.remove(bucket_id, key, *found)
+    tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
+    return True
+
+
 def heal(tx: Transaction, register: Register, write: Write, reservations: Sequence[Reservation] = ()) -> Vote:
     """Put good bytes in the place of those that a row here has, if the row is still the same one."""
     bucket_id = _place(tx, register)

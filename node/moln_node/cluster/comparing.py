@@ -1,0 +1,78 @@
+"""What this node holds, register by register, and which of it its owners do not hold alike.
+
+Used by the sweep, by passes and by shedding: each walks the disk a page at a time, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import FingerprintsAsk, Scan
+from moln_node.store.registers import Register, Space
+from moln_node.store.scan import AFTER_ALL, Query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from moln_node.cluster.members import Obeyed
+    from moln_node.cluster.replica import LocalReplica
+    from moln_node.store.scan import Place
+
+_PAGE: Final = 256
+
+
+async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
+    """Every register of objects and uploads that this node holds anything of, and at last those of buckets."""
+    for row in list(own.store.buckets.values()):
+        for space in (Space.OBJECTS, Space.UPLOADS):
+            async for page in _pages(own, space, row.bucket.name, row.incarnation):
+                yield page
+    async for page in _pages(own, Space.BUCKETS, "", b""):
+        yield page
+
+
+async def _pages(own: LocalReplica, space: Space, bucket: str, incarnation: bytes) -> AsyncIterator[list[Register]]:
+    start: Place | None = (b"", b"")
+    last = b""
+    while start is not None:
+        query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True)
+        page = await own.page(Scan(space, query, bucket, incarnation))
+        keys = list(dict.fromkeys(entry.key for entry in page.entries if entry.key != last))
+        last = keys[-1] if keys else last
+        yield [Register(space, key.decode(), bucket, incarnation) for key in keys]
+        start = page.end
+
+
+async def fingerprints(now: Obeyed, name: str, registers: Sequence[Register]) -> dict[Register, int]:
+    """What a node holds of registers of one space and bucket, in short. PeerError."""
+    if not registers:
+        return {}
+    first = registers[0]
+    message = FingerprintsAsk(first.space, first.bucket, first.incarnation, tuple(one.key for one in registers))
+    return dict(zip(registers, (await now.replica(name).fingerprints(message)).of, strict=True))
+
+
+async def owners_have(
+    now: Obeyed, registers: Iterable[Register], *, without: str = ""
+) -> tuple[dict[Register, set[int]], set[Register]]:
+    """For registers of one space and bucket the fingerprints that their owners have, and those of which one is silent.
+
+    `without` is an owner that is not asked.
+    """
+    shared: defaultdict[str, list[Register]] = defaultdict(list)
+    found: dict[Register, set[int]] = {}
+    for register in registers:
+        found[register] = set()
+        for owner in now.electorate(register).owners:
+            if owner != without:
+                shared[owner].append(register)
+    silent: set[Register] = set()
+    for owner, theirs in shared.items():
+        try:
+            for register, fingerprint in (await fingerprints(now, owner, theirs)).items():
+                found[register].add(fingerprint)
+        except PeerError:
+            silent.update(theirs)
+    return found, silent

@@ -1,0 +1,159 @@
+"""Passes: while a change of layout is under way, what this node holds is brought to all owners of both lists.
+
+The reasons for each step are in docs/membership.md. One task for each node, paced so that clients don't feel it; what
+it has done is not kept, since a pass over what is equal already is quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from moln_node.cluster import comparing
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import Report, ReportAsk
+from moln_node.store.errors import ClosedError, StoreError
+from moln_node.store.registers import count
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from moln_node.cluster.electorate import Electorate
+    from moln_node.cluster.members import Members, Obeyed
+    from moln_node.cluster.repair import Repair
+    from moln_node.store.registers import Register
+
+_POLL_SECONDS: Final = 0.3
+_RETRY_SECONDS: Final = 1.0
+_AT_ONCE: Final = 4
+_LONGEST_REST_SECONDS: Final = 0.5
+_log = logging.getLogger(__name__)
+
+
+class _Over(Exception):  # noqa: N818 (the end of a stage, not an error)
+    """The map names another stage, or none."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the pass is: registers compared, how many it will be by what was seen so far, bytes taken over."""
+
+    done: int = 0
+    seen: int = 0
+    held: int = 0
+    bytes_before: int = 0
+
+    @property
+    def total(self) -> int:
+        """Registers whose owners change: an estimate from the share so far."""
+        return self.done if not self.seen else max(self.done, round(self.done * max(self.held, self.seen) / self.seen))
+
+
+class Passes:
+    """Does the passes of this node.
+
+    Attributes:
+        passed: `since` of the last stage whose pass is done here; None before that.
+        progress: of the pass that runs; None where there is none.
+    """
+
+    def __init__(self, members: Members, repair: Repair, enroll: Callable[[], Awaitable[None]]) -> None:
+        self._members = members
+        self._repair = repair
+        self._enroll = enroll
+        self.passed: int | None = None
+        self.progress: Progress | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of bodies that other nodes took over in the pass that runs."""
+        return 0 if self.progress is None else self._repair.bytes - self.progress.bytes_before
+
+    async def run(self) -> None:
+        """Pass wherever the map asks for it, until cancelled."""
+        while True:
+            change = self._members.map.change
+            if change is not None and change.since != self.passed:
+                try:
+                    await self._pass(change.since)
+                    self.passed = change.since
+                except _Over:
+                    _log.info("the pass of epoch %d is not wanted any more", change.since)
+                except ClosedError:
+                    return
+                except (PeerError, StoreError) as error:
+                    _log.info("the pass of epoch %d begins anew: %s", change.since, error)
+                finally:
+                    self.progress = None
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _pass(self, since: int) -> None:
+        await self._until(since, lambda report: report.epoch >= since)
+        await self._enroll()
+        own = self._members.own
+        held = await own.store.look(count)
+        self.progress = Progress(held=2 * held, bytes_before=self._repair.bytes)
+        if own.led != since:
+            await self._bring(since, lambda electorate: _first(electorate) == self._members.me)
+            own.led = since
+        await self._until(since, lambda report: report.led >= since)
+        await self._bring(since, lambda electorate: _first(electorate) != self._members.me)
+        _log.info("everything here is with its owners of epoch %d: %d registers moved", since, self.progress.done)
+
+    def _now(self, since: int) -> Obeyed:
+        now = self._members.now
+        if now.map.change is None or now.map.change.since != since:
+            raise _Over
+        return now
+
+    async def _until(self, since: int, enough: Callable[[Report], bool]) -> None:
+        """Wait until every member that is not lost reports enough."""
+        while True:
+            now = self._now(since)
+            asked = [now.replica(name).report(ReportAsk()) for name in now.participants]
+            reports = await asyncio.gather(*asked, return_exceptions=True)
+            if all(isinstance(report, Report) and enough(report) for report in reports):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _bring(self, since: int, mine: Callable[[Electorate], bool]) -> None:
+        """Compare all that is held here and moves, if it is `mine`, with its owners, and bring them what they lack."""
+        loop = asyncio.get_running_loop()
+        async for page in comparing.held(self._members.own):
+            begun = loop.time()
+            now = self._now(since)
+            left = {one for one in page if now.owners.moves(one) and mine(now.electorate(one))}
+            moved = len(left)
+            while left:
+                left = await self._bring_these(self._now(since), left)
+                if left:
+                    await asyncio.sleep(_RETRY_SECONDS)
+            if self.progress is not None:
+                self.progress.done += moved
+                self.progress.seen += len(page)
+            await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
+
+    async def _bring_these(self, now: Obeyed, registers: set[Register]) -> set[Register]:
+        """Registers that could not be brought to all their owners now."""
+        found, silent = await comparing.owners_have(now, registers)
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def bring(register: Register) -> bool:
+            async with limit:
+                try:
+                    return await self._repair.run(register)
+                except (PeerError, StoreError) as error:
+                    _log.info("%s/%r can't be brought to its owners yet: %s", register.bucket, register.key, error)
+                    return False
+
+        differing = [one for one, theirs in found.items() if one not in silent and len(theirs) > 1]
+        done = await asyncio.gather(*map(bring, differing))
+        return silent | {one for one, is_done in zip(differing, done, strict=True) if not is_done}
+
+
+def _first(electorate: Electorate) -> str:
+    """Who is to bring a register to its new owners: the first of those that had it before."""
+    before = electorate.writing[0].members
+    return next((name for name in electorate.owners if name in before), "")
