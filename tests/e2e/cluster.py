@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -131,6 +132,7 @@ class Namespace:
         return {f"{item['kind']}/{item['metadata']['name']}": _without_chance(item) for item in found}
 
 
+_MASTER_KEY_ID = re.compile(r"^key-[0-9a-f]+$")
 _CHANCE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "annotations"}
 
 
@@ -141,7 +143,7 @@ def _without_chance(item: Manifest) -> Manifest:
     kept = {**item, "metadata": metadata}
     kept.pop("status", None)
     if item["kind"] in ("Secret", "ConfigMap"):
-        kept["data"] = sorted(item.get("data") or {})
+        kept["data"] = sorted(_MASTER_KEY_ID.sub("key-ID", name) for name in item.get("data") or {})
     if item["kind"] in ("Service", "PersistentVolumeClaim"):
         chance = ("clusterIP", "clusterIPs", "volumeName")
         kept["spec"] = {name: value for name, value in item["spec"].items() if name not in chance}

@@ -10,10 +10,13 @@ import hashlib
 import random
 import threading
 import time
+import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,12 @@ class Ledger:
         return len(listed)
 
     def _work(self, number: int, chance: random.Random) -> None:
+        try:
+            self._work_on(number, chance)
+        except Exception:  # noqa: BLE001 (whatever it is: the test fails by it, and says it)
+            self.wrong.append(traceback.format_exc())
+
+    def _work_on(self, number: int, chance: random.Random) -> None:
         s3 = self._connect()
         while not self._ending.is_set():
             key = f"{number}/{chance.randrange(40):02}"
@@ -76,7 +85,7 @@ class Ledger:
             try:
                 getattr(self, f"_{kind}")(s3, key, chance)
                 self.counts[kind] += 1
-            except (BotoCoreError, ClientError) as error:
+            except (BotoCoreError, ClientError, HTTPError, ResponseParserError) as error:
                 self.counts[f"{kind} failed"] += 1
                 self.counts[f"error {type(error).__name__}"] += 1
                 time.sleep(0.3)

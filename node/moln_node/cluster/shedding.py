@@ -45,6 +45,8 @@ class Shedding:
     @property
     def strays(self) -> int | None:
         """See the class."""
+        if not self._members.own.voting:
+            return None
         return 0 if self._members.own.alone else self._count
 
     def adopted(self) -> None:
@@ -58,7 +60,7 @@ class Shedding:
         while True:
             now = self._members.now
             rest = _POLL_SECONDS
-            if now.map.change is None and not now.alone and self._count != 0:
+            if now.map.change is None and self._members.own.voting and not now.alone and self._count != 0:
                 changes = self._changes
                 try:
                     left = await self.shed(now, bring=True)
