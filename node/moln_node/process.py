@@ -98,8 +98,8 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         board = TaskBoard(runners(local))
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
-        if cloud_map.nodes[0].name == settings.name:  # one node of the cloud does it for all
-            await stack.enter_async_context(_in_background(expiry.run(cluster.objects), stop))
+        expiring = expiry.run(cluster.objects, lambda: cluster.members.now.participants[0] == settings.name)
+        await stack.enter_async_context(_in_background(expiring, stop))
 
         certificate = None if settings.tls is None else Certificate(*settings.tls)
         peer_app = make_peer_app(

@@ -44,9 +44,21 @@ class Swept:
     failed: int = 0
 
 
-async def run(objects: Objects, *, interval_s: float = INTERVAL_S, now: Callable[[], float] = time.time) -> None:
-    """Sweep every `interval_s` seconds until cancelled; a sweep that fails is logged, and tried again at the next."""
+async def run(
+    objects: Objects,
+    is_ours: Callable[[], bool],
+    *,
+    interval_s: float = INTERVAL_S,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Sweep every `interval_s` seconds until cancelled; a sweep that fails is logged, and tried again at the next.
+
+    `is_ours` says whether this node is the one that does it for all, as the map is now.
+    """
     while True:
+        if not is_ours():
+            await asyncio.sleep(interval_s)
+            continue
         try:
             swept = await sweep(objects, int(now() * _SECOND_MS))
         except StoreError:
