@@ -9,7 +9,7 @@ from moln_node.cluster.gate import Gate
 
 
 def test_only_calls_of_the_same_epoch_are_let_in() -> None:
-    """Whoever is behind learns it, and whoever is ahead learns that this node is behind; nothing was done for either."""
+    """Whoever is behind learns it, and whoever is ahead learns that this node is behind; nothing is done for either."""
     gate = Gate(5)
     with pytest.raises(StaleEpochError) as stale:
         gate.enter(4)
