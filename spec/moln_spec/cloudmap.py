@@ -118,6 +118,9 @@ class CloudMap(Document):
     policies: tuple[MapPolicy, ...] = ()
     limits: Limits = Limits()
     change: Change | None = Field(None, description="The change of layout under way, if there is one.")
+    given_up: tuple[str, ...] = Field(
+        (), description="The user's lostNodes, as far as they were obeyed: each name once, until it is taken back."
+    )
 
     @property
     def copies(self) -> int:

@@ -1,0 +1,373 @@
+"""Who belongs to a cloud, step by step: the pure decision behind every change of nodes, zones, weights and copies.
+
+`next_step` looks at the last map, at what is wanted and at what the nodes say, and answers the next map, or the last
+one and why it waits. It remembers nothing, so it may be called at any moment and any number of times, also by an
+operator that has just been started. docs/membership.md has the protocol and its reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from moln_spec.cloudmap import DEFAULT_COPIES, Change, CloudMap, Layout, MapNode, MapPolicy
+from moln_spec.quantity import short
+from moln_spec.room import Taker, Volume, lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+IF_LOST: Final = "if its disk is gone for good, name it in lostNodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place where a node is wanted.
+
+    Attributes:
+        name: the node's name, unique in the cloud.
+        address: host:port of its peer API.
+        pool: the pool that it belongs to.
+        zone: its failure zone; empty when unknown.
+        weight: its share, relative to the other nodes.
+        awaited: it is expected to answer soon, so that others wait to be taken in together with it.
+    """
+
+    name: str
+    address: str
+    pool: str
+    zone: str = ""
+    weight: float = 1.0
+    awaited: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asks for.
+
+    Attributes:
+        seats: where nodes shall be; a node of the map without a seat shall leave.
+        policies: the replication policies.
+        lost: names of nodes whose disk is gone for good, by the user's word.
+    """
+
+    seats: tuple[Seat, ...]
+    policies: tuple[MapPolicy, ...] = ()
+    lost: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a node says of itself, as far as membership depends on it (`moln_node.peer.status.Standing`)."""
+
+    epoch: int
+    passed: int | None = None
+    strays: int | None = None
+    registers: int = 0
+    volume: Volume = field(default_factory=Volume)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nodes that shall leave can't: a word for programs, and a sentence that says what to do."""
+
+    reason: Literal["TooFewNodes", "NoRoom", "NodeUnreachable"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The answer: the map that follows (the last one where nothing can be done now), and what is waited for."""
+
+    map: CloudMap
+    waits: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+
+def next_step(last: CloudMap, wanted: Wanted, reports: Mapping[str, Report]) -> Step:
+    """The map that follows `last`, one epoch higher; `last` itself when nothing changes.
+
+    `reports` are of the nodes that answer, by name; a node without one is unreachable. A first map has no step before
+    it: who is named in it as active are its members.
+    """
+    decision = _Decision(last, wanted, reports)
+    decision.take()
+    following = last if decision.draft == last else decision.draft.model_copy(update={"epoch": last.epoch + 1})
+    return Step(following, tuple(decision.waits), decision.refusal)
+
+
+def in_order(node: MapNode | Seat) -> tuple[str, int, str]:
+    """The order of nodes in a map: by pool and ordinal."""
+    return (node.pool, len(node.name), node.name)
+
+
+def _members(cloud_map: CloudMap) -> list[MapNode]:
+    """The nodes of the layout."""
+    return [node for node in cloud_map.nodes if node.state in ("joining", "active")]
+
+
+def _given_up(before: Layout, names: set[str]) -> Layout:
+    """`before`, in which these members are lost."""
+    members = (m.model_copy(update={"lost": True}) if m.name in names else m for m in before.members)
+    return before.model_copy(update={"members": tuple(members)})
+
+
+@dataclass
+class _Decision:
+    """One decision under way; each method that takes a step says whether it did."""
+
+    last: CloudMap
+    wanted: Wanted
+    reports: Mapping[str, Report]
+    waits: list[str] = field(default_factory=list)
+    refusal: Refusal | None = None
+
+    def __post_init__(self) -> None:
+        self.seats = {seat.name: seat for seat in self.wanted.seats}
+        self.draft = self.last.model_copy(update={"nodes": tuple(map(self._addressed, self.last.nodes))})
+        calm = self.draft.model_copy(update={"policies": self.wanted.policies})
+        if calm.layout == self.draft.layout:
+            self.draft = calm
+
+    def take(self) -> None:
+        """At most one step of membership; spares come and go beside it."""
+        change = self.draft.change
+        if self._give_up():
+            pass
+        elif change is not None:
+            _ = self._turn(change) or self._advance(change)
+        else:
+            _ = self._release() or self._begin()
+        self._name_spares()
+
+    # The user's word that disks are gone.
+
+    def _give_up(self) -> bool:
+        """Take those who are lost out of every quorum, once each time that the user names them."""
+        gone = {node.name for node in self.draft.nodes} & (self.wanted.lost - set(self.last.given_up))
+        if gone and not self._may_give_up(gone):
+            self._set(given_up=tuple(sorted(self.wanted.lost - gone)))
+            return False
+        self._set(given_up=tuple(sorted(self.wanted.lost)))
+        if not gone:
+            return False
+        layout, change = self.draft.layout, self.draft.change
+        before = layout if change is None else change.before
+        self._set(nodes=tuple(node for node in self.draft.nodes if node.name not in gone))
+        if self.draft.layout != layout or (change is not None and _given_up(before, gone) != before):
+            self._set(change=Change(before=_given_up(before, gone), since=self.last.epoch + 1))
+        return True
+
+    def _may_give_up(self, gone: set[str]) -> bool:
+        """Whether somebody is left to refill from, and no change begins behind the back of the one before."""
+        members = {node.name for node in _members(self.draft)}
+        change = self.draft.change
+        holding = members if change is None else {member.name for member in change.before.members if not member.lost}
+        if members <= gone or holding <= gone:
+            self.waits.append(
+                f"{', '.join(sorted(gone))} can't be given up: no node would be left that has the objects; to begin "
+                "again without them, delete the cloud and its volumes"
+            )
+            return False
+        return change is not None or not members & gone or self._settled(gone)
+
+    # While a change is under way.
+
+    def _turn(self, change: Change) -> bool:
+        """Lead the change elsewhere where something else is wanted by now, also back to where it came from."""
+        before = {(member.name, member.number) for member in change.before.members if not member.lost}
+        back = [
+            node
+            for node in self.draft.nodes
+            if node.state == "leaving" and node.name in self.seats and (node.name, node.number) in before
+        ]
+        joining = [] if self._starting() else self._clean_spares()
+        led = self._led([*back, *joining])
+        if led.layout == self.draft.layout:
+            return False
+        self.draft = led.model_copy(update={"change": Change(before=change.before, since=self.last.epoch + 1)})
+        return True
+
+    def _advance(self, change: Change) -> bool:
+        """The next stage, once every member of both layouts obeys the last map and is through with this stage."""
+        before = {member.name for member in change.before.members if not member.lost}
+        needed = sorted(before | {node.name for node in _members(self.draft)})
+        silent = [name for name in needed if name not in self.reports]
+        behind = [name for name in needed if name in self.reports and not self._obeys(name)]
+        passing = [name for name in needed if self._obeys(name) and self.reports[name].passed != change.since]
+        self._say_unreachable(silent, "the change of nodes can't go on without it")
+        if behind:
+            self.waits.append(f"epoch {self.last.epoch} of the map has not reached {', '.join(behind)}")
+        if passing:
+            doing = "copying what changes owners" if change.stage == "copying" else "confirming that it is all there"
+            self.waits.append(f"{doing}: {', '.join(passing)}")
+        if silent or behind or passing:
+            return False
+        if change.stage == "copying":
+            confirming = Change(before=change.before, stage="confirming", since=self.last.epoch + 1)
+            self._set(change=confirming)
+        else:
+            joined = (n.model_copy(update={"state": "active"}) if n.state == "joining" else n for n in self.draft.nodes)
+            self._set(change=None, nodes=tuple(joined))
+        return True
+
+    # While there is none.
+
+    def _release(self) -> bool:
+        """Let one leaving node go that is empty by its own word: of each pool the last first, as pods go."""
+        ordered = sorted(self.draft.nodes, key=in_order)
+        last_of_pool = {node.pool: node.name for node in ordered}
+        for node in reversed(ordered):
+            # One that is wanted again comes back as anybody does who comes: as a spare, under a new number.
+            goes = node.name in self.seats or last_of_pool[node.pool] == node.name
+            if node.state == "leaving" and goes and self._has_no_strays(node.name):
+                self._set(nodes=tuple(other for other in self.draft.nodes if other != node))
+                return True
+        return False
+
+    def _begin(self) -> bool:
+        """Begin a change where one is wanted, who joins is there, and nothing is left of the change before."""
+        starting = self._starting()
+        led = self._led([] if starting else self._clean_spares())
+        before = self.draft.layout
+        if led.layout == before:
+            if any(node.state == "leaving" for node in self.draft.nodes):
+                self._settled(set())
+            return False
+        if starting or not self._settled(set()):
+            return False
+        members = {(node.name, node.number) for node in (*_members(self.draft), *_members(led))}
+        change = None if len(members) == 1 else Change(before=before, since=self.last.epoch + 1)
+        self.draft = led.model_copy(update={"change": change})
+        return True
+
+    def _settled(self, gone: set[str]) -> bool:
+        """Whether nobody, but for those who are `gone`, may hold what others own; if not, `waits` says who."""
+        held = [node.name for node in self.draft.nodes if node.state != "spare" and node.name not in gone]
+        silent = [name for name in held if name not in self.reports]
+        holding = [name for name in held if name in self.reports and not self._has_no_strays(name)]
+        self._say_unreachable(silent, "it may hold what others own, so no change of nodes can begin")
+        for name in holding:
+            strays = self.reports[name].strays if self._obeys(name) else None
+            if strays is None:
+                self.waits.append(f"{name} has yet to say whether it holds keys that others own")
+            else:
+                self.waits.append(f"{name} holds {strays} keys that others own, until these are seen to have them")
+        return not silent and not holding
+
+    # What both need.
+
+    def _led(self, coming: Sequence[MapNode]) -> CloudMap:
+        """The draft with the layout that is wanted, as far as it may be had, with those who are `coming`."""
+        members = _members(self.draft)
+        out = [node for node in members if node.name not in self.seats]
+        staying = [node for node in members if node.name in self.seats]
+        if out:
+            self.refusal = self._refuses(out, [*staying, *coming])
+        leaving = set() if self.refusal is not None else {node.name for node in out}
+        placed = {node.name for node in (*staying, *coming)}
+        nodes = []
+        for node in self.draft.nodes:
+            if node.name in leaving:
+                nodes.append(node.model_copy(update={"state": "leaving"}))
+            elif node.name in placed:
+                seat = self.seats[node.name]
+                state = {"spare": "joining", "leaving": "active"}.get(node.state, node.state)
+                nodes.append(node.model_copy(update={"zone": seat.zone, "weight": seat.weight, "state": state}))
+            else:
+                nodes.append(node)
+        return self.draft.model_copy(update={"nodes": tuple(nodes), "policies": self.wanted.policies})
+
+    def _refuses(self, out: Sequence[MapNode], staying: Sequence[MapNode]) -> Refusal | None:
+        """Why `out` can't leave; None where they can."""
+        names = ", ".join(node.name for node in out)
+        policies = self.wanted.policies
+        everything = [p.copies for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
+        copies = max([*(everything or [DEFAULT_COPIES]), *(policy.copies for policy in policies)])
+        fewest = min(copies, len(_members(self.draft)))
+        if len(staying) < fewest:
+            return Refusal(
+                "TooFewNodes",
+                f"{names} can't leave: there are {fewest} copies of an object, and {len(staying)} nodes would stay; "
+                "keep more nodes, or first apply a ReplicationPolicy with fewer copies",
+            )
+        silent = [node.name for node in (*out, *staying) if node.name not in self.reports]
+        if silent:
+            return Refusal("NodeUnreachable", f"{names} can't leave while {', '.join(silent)} can't be reached")
+        need = sum(self.reports[node.name].volume.used_bytes for node in out)
+        takers = [Taker(node.name, self.seats[node.name].weight, self.reports[node.name].volume) for node in staying]
+        lacks = lacking(need, takers, self.last.limits.reserve_percent)
+        if lacks:
+            words = ", ".join(f"{name} lacks {short(size)}" for name, size in lacks.items())
+            return Refusal("NoRoom", f"{names} can't leave, because there is no room for what they hold: {words}")
+        return None
+
+    def _starting(self) -> bool:
+        """Whether somebody who is wanted is still expected to answer: who joins, joins together."""
+        known = {node.name: node for node in self.draft.nodes}
+        names = [
+            seat.name
+            for seat in self.wanted.seats
+            if seat.awaited
+            and (seat.name not in known or (known[seat.name].state == "spare" and not self._obeys(seat.name)))
+        ]
+        if names:
+            self.waits.append(f"starting: {', '.join(names)}")
+        return bool(names)
+
+    def _clean_spares(self) -> list[MapNode]:
+        """Spares that are wanted, obey the last map and hold nothing of an earlier life."""
+        found = []
+        for node in self.draft.nodes:
+            if node.state != "spare" or node.name not in self.seats or not self._obeys(node.name):
+                continue
+            report = self.reports[node.name]
+            if report.registers == 0 or (report.strays == 0 and self.draft.change is None):
+                found.append(node)
+            else:
+                self.waits.append(f"{node.name} clears what its disk holds of an earlier life, before it is taken in")
+        return found
+
+    def _name_spares(self) -> None:
+        """Name who is wanted and not in the map yet, under a new number; let spares go that are not wanted."""
+        nodes = [node for node in self.draft.nodes if node.state != "spare" or node.name in self.seats]
+        number = max([self.draft.next_number, *(node.number + 1 for node in self.last.nodes)])
+        missing = self.seats.keys() - {node.name for node in nodes}
+        for seat in sorted((self.seats[name] for name in missing), key=in_order):
+            nodes.append(
+                MapNode(
+                    name=seat.name,
+                    number=number,
+                    address=seat.address,
+                    pool=seat.pool,
+                    zone=seat.zone,
+                    weight=seat.weight,
+                    state="spare",
+                )
+            )
+            number += 1
+        self._set(nodes=tuple(sorted(nodes, key=in_order)), next_number=number)
+
+    def _addressed(self, node: MapNode) -> MapNode:
+        """A node where it is reached now. A spare's zone and weight decide nothing yet, so they follow too."""
+        seat = self.seats.get(node.name)
+        if seat is None:
+            return node
+        moved = node.model_copy(update={"address": seat.address})
+        return moved.model_copy(update={"zone": seat.zone, "weight": seat.weight}) if node.state == "spare" else moved
+
+    def _say_unreachable(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            self.waits.append(f"{name} can't be reached, and {why}; {IF_LOST}")
+            if self.refusal is None and any(node.state == "leaving" for node in self.draft.nodes):
+                self.refusal = Refusal("NodeUnreachable", self.waits[-1])
+
+    def _obeys(self, name: str) -> bool:
+        """Whether a node answers, and everything that it does is by the last map."""
+        return name in self.reports and self.reports[name].epoch >= self.last.epoch
+
+    def _has_no_strays(self, name: str) -> bool:
+        return self._obeys(name) and self.reports[name].strays == 0
+
+    def _set(self, **update: object) -> None:
+        self.draft = self.draft.model_copy(update=update)
