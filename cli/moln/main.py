@@ -25,6 +25,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rm": ("moln.commands.rm:rm", "delete objects"),
     "mb": ("moln.commands.buckets:mb", "make a bucket"),
     "rb": ("moln.commands.buckets:rb", "remove an empty bucket"),
+    "status": ("moln.commands.status:status", "show how a running cloud is: nodes, room, copies"),
+    "top": ("moln.commands.top:top", "watch a running cloud: requests, throughput, repair"),
+    "health": ("moln.commands.health:health", "tell by an exit code whether a cloud is all right"),
     "presign": ("moln.commands.presign:presign", "make a URL that lets anyone read or write one object for a while"),
     "explain": ("moln.commands.explain:explain", "tell which storage class an object would get, and why"),
 }

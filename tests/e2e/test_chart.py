@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,8 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     assert "forbidden" not in log
     assert "defect" not in log
 
+    _looked_at(namespace)
+
     pod = namespace.get("pod", "first-0")["metadata"]["uid"]
     helm(namespace, "upgrade", "moln", str(CHART), *values(namespace, logFormat="text"))
     log = eventually(lambda: namespace.kubectl("logs", "deployment/moln"), "the new operator logs")
@@ -82,6 +85,28 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     namespace.patch("cloud", "first", {"spec": {"limits": {"uploadExpiryDays": 3}}})
     namespace.wait_ready("first")
     helm(namespace, "uninstall", "moln", "--wait")
+
+
+def _looked_at(namespace: Namespace) -> None:
+    """`moln status` and `moln health` find the first Cloud by kubectl, its node by a forwarded port."""
+
+    def moln(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "KUBECONFIG": namespace.kubeconfig,
+            "HOME": str(namespace.scratch),
+            "PATH": str(namespace.lab.programs),
+        }
+        command = [sys.executable, "-m", "moln", *arguments, "-n", namespace.name]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+    shown = moln("status", "--json")
+    assert shown.returncode == 0, shown.stderr
+    document = json.loads(shown.stdout)
+    assert (document["cloud"], document["level"], document["reasons"]) == ("first", "healthy", [])
+    assert [(node["name"], node["ready"], node["objects"]) for node in document["nodes"]] == [("first-0", True, 1)]
+    assert {one["type"]: one["status"] for one in document["conditions"]}["Ready"] == "True"
+    assert moln("health", "first").returncode == 0
+    assert moln("health", "absent").returncode == 3
 
 
 def test_an_upgrade_brings_the_crds_along(namespace: Namespace) -> None:

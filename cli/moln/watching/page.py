@@ -1,0 +1,149 @@
+"""One node as its open pages show it: `/ready`, check by check, and `/metrics`."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prometheus_client.samples import Sample
+
+_TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=3.0)
+_LATENCY: Final = "moln_s3_request_seconds_bucket"
+
+
+class Check(BaseModel):
+    """One named check of `/ready`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    state: str
+    message: str = ""
+
+
+class _Ready(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ok: bool
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What only grows, for rates between two looks. `latency` counts requests by upper bound in seconds."""
+
+    at: float
+    requests: float = 0
+    errors: float = 0
+    received: float = 0
+    sent: float = 0
+    latency: Mapping[float, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A node at one moment; where it did not answer, `error` says why and the rest is empty.
+
+    Attributes:
+        name: the node's name in the map.
+        error: why there is no answer; empty when there is one.
+        ready: it says that requests should come to it.
+        counts: it votes as an owner.
+        checks: those of `/ready`.
+        epoch: of the map that it obeys.
+        capacity: bytes of its volume.
+        used: of them used.
+        objects: versions that it keeps.
+        bytes: of them, as clients wrote them.
+        hints: registers of which it knows that an owner lacks something.
+        in_flight: S3 requests under way.
+        bad: damaged copies that its last scrub found.
+        counters: what rates are made of.
+    """
+
+    name: str
+    error: str = ""
+    ready: bool = False
+    counts: bool = False
+    checks: tuple[Check, ...] = ()
+    epoch: int = 0
+    capacity: int = 0
+    used: int = 0
+    objects: int = 0
+    bytes: int = 0
+    hints: int = 0
+    in_flight: int = 0
+    bad: int = 0
+    counters: Counters = Counters(0.0)
+
+    @property
+    def serves(self) -> bool:
+        """Whether its copies can be counted on now."""
+        return not self.error and self.ready and self.counts
+
+
+def read(http: urllib3.PoolManager, name: str, address: str) -> Page:
+    """Ask a node at host:port."""
+    try:
+        health = http.request("GET", f"http://{address}/ready", timeout=_TIMEOUT, retries=False)
+        metrics = http.request("GET", f"http://{address}/metrics", timeout=_TIMEOUT, retries=False)
+        if metrics.status != 200:
+            return Page(name, error=f"{address} answers {metrics.status} to /metrics")
+        return parse(name, health.data, metrics.data.decode(), time.monotonic())
+    except urllib3.exceptions.HTTPError as error:
+        return Page(name, error=_words(error))
+    except (ValidationError, ValueError) as error:
+        return Page(name, error=f"{address} says what this release does not know: {type(error).__name__}")
+
+
+def _words(error: urllib3.exceptions.HTTPError) -> str:
+    """An error of the connection without the library's own words for it."""
+    return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else "it can't be reached"
+
+
+def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
+    """A node's pages as they were at `now`; ValueError where they are no pages of a node."""
+    found: defaultdict[str, list[Sample]] = defaultdict(list)
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            found[sample.name].append(sample)
+
+    def total(metric: str, **labels: str) -> float:
+        return sum(s.value for s in found[metric] if labels.items() <= s.labels.items())
+
+    said = _Ready.model_validate_json(health)
+    requests = found["moln_s3_requests_total"]
+    latency: defaultdict[float, float] = defaultdict(float)
+    for sample in found[_LATENCY]:
+        latency[float(sample.labels["le"])] += sample.value
+    return Page(
+        name,
+        ready=said.ok,
+        counts=total("moln_node_counts") > 0,
+        checks=said.checks,
+        epoch=int(total("moln_node_map_epoch")),
+        capacity=int(total("moln_node_volume_capacity_bytes")),
+        used=int(total("moln_node_volume_used_bytes")),
+        objects=int(total("moln_node_objects")),
+        bytes=int(total("moln_node_object_bytes")),
+        hints=int(total("moln_node_hints")),
+        in_flight=int(total("moln_s3_requests_in_flight")),
+        bad=int(total("moln_node_task_progress", kind="scrub", counter="bad")),
+        counters=Counters(
+            at=now,
+            requests=sum(s.value for s in requests),
+            errors=sum(s.value for s in requests if s.labels["code"].startswith("5")),
+            received=total("moln_s3_received_bytes_total"),
+            sent=total("moln_s3_sent_bytes_total"),
+            latency=dict(latency),
+        ),
+    )

@@ -1,0 +1,53 @@
+"""A cloud at one moment, as its source found it; and where snapshots come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from moln.watching.page import Page
+    from moln_spec.cloudmap import CloudMap
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of the Cloud, as the operator wrote it."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that was seen.
+
+    Attributes:
+        cloud: the cloud's name.
+        where: where it runs, for people.
+        endpoint: where S3 is.
+        map: who is in it.
+        pages: every node of the map, in its order.
+        conditions: what the operator says; empty where there is none.
+    """
+
+    cloud: str
+    where: str
+    endpoint: str
+    map: CloudMap
+    pages: tuple[Page, ...]
+    conditions: tuple[Condition, ...] = ()
+
+
+class Source(Protocol):
+    """Where a cloud is looked at, again and again."""
+
+    def look(self) -> Snapshot:
+        """The cloud now; CliError when nothing can be said about it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

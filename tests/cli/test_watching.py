@@ -1,0 +1,145 @@
+"""`moln status`, `top` and `health`: judged case by case, and asked of three nodes that are frozen in turn."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from moln.watching.assess import Level, assess
+from moln.watching.page import Check, Counters, Page
+from moln.watching.rates import Rates, between
+from moln.watching.snapshot import Condition, Snapshot
+from moln_spec.cloudmap import CloudMap, MapNode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.cli.harness import Desk, Dev
+
+NAMES = ("n-0", "n-1", "n-2")
+GONE = {"error": "it can't be reached"}
+
+
+def seen(*conditions: Condition, **changed: Mapping[str, object]) -> Snapshot:
+    """A healthy cloud of three nodes, some of them changed: n_1={"hints": 3}."""
+    nodes = tuple(MapNode(name=name, number=n, address=f"{name}:9001", pool="p") for n, name in enumerate(NAMES))
+    cloud_map = CloudMap(cloud="photos", uid="u", epoch=7, nodes=nodes)
+    well = {"ready": True, "counts": True, "epoch": 7, "capacity": 100, "used": 10}
+    pages = tuple(Page(name, **(well | dict(changed.get(name.replace("-", "_"), {})))) for name in NAMES)  # type: ignore[arg-type]
+    return Snapshot("photos", "here", "http://photos", cloud_map, pages, conditions)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "level", "says"),
+    [
+        (seen(), Level.HEALTHY, ""),
+        (seen(n_1=GONE), Level.DEGRADED, "n-1: it can't be reached"),
+        (seen(n_1=GONE, n_2=GONE), Level.AT_RISK, "one of 3 owners serves: the next loss costs data"),
+        (seen(n_0=GONE, n_1=GONE, n_2=GONE), Level.AT_RISK, "no owner serves"),
+        (seen(n_0={"counts": False}, n_1={"counts": False}), Level.AT_RISK, "512 of 512 partitions can't be read"),
+        (seen(n_1={"hints": 3}), Level.DEGRADED, "3 registers wait for repair"),
+        (seen(n_1={"used": 81}), Level.DEGRADED, "n-1: its volume is 81% full"),
+        (seen(n_1={"epoch": 6}), Level.DEGRADED, "n-1: it obeys epoch 6 of the map, not 7"),
+        (seen(n_1={"bad": 2}), Level.AT_RISK, "n-1: its last scrub found 2 damaged copies"),
+        (
+            seen(n_1={"checks": (Check(name="space", state="warn", message="1 % free"),)}),
+            Level.DEGRADED,
+            "n-1: space: 1 % free",
+        ),
+        (seen(Condition("Ready", "False", "NodesNotReady", "n-1: why")), Level.DEGRADED, "NodesNotReady: n-1: why"),
+        (seen(Condition("Degraded", "True", "AlmostFull", "91 %")), Level.DEGRADED, "AlmostFull: 91 %"),
+        (seen(Condition("Degraded", "False", "AsExpected", "")), Level.HEALTHY, ""),
+        (seen(Condition("Progressing", "False", "Settled", "")), Level.HEALTHY, ""),
+    ],
+)
+def test_a_cloud_is_judged_by_the_worst_that_was_seen(snapshot: Snapshot, level: Level, says: str) -> None:
+    """What does not answer is never taken for well, and each reason is a sentence."""
+    verdict = assess(snapshot)
+    assert verdict.level == level
+    assert says in "\n".join(verdict.reasons)
+    assert bool(verdict.reasons) == (level != Level.HEALTHY)
+
+
+def test_the_worst_reason_comes_first() -> None:
+    """Whoever reads one line reads the one that matters."""
+    first, *_ = assess(seen(n_0={"used": 90}, n_2={"bad": 1})).reasons
+    assert first == "n-2: its last scrub found 1 damaged copies"
+
+
+def test_rates_are_what_happened_between_two_looks() -> None:
+    """By the seconds between; the bucket in which the 99th of a hundred requests is; nothing after a restart."""
+    before = Counters(at=10, requests=100, errors=1, received=0, sent=1000, latency={0.1: 90, 1: 100, math.inf: 100})
+    now = Counters(at=12, requests=300, errors=3, received=50, sent=5000, latency={0.1: 289, 1: 299, math.inf: 300})
+    assert between(before, now) == Rates(requests=100, errors=1, received=25, sent=2000, slowest=0.1)
+    assert between(Counters(0), now) is None
+    assert between(now, Counters(at=14, requests=1)) is None
+    assert between(now, Counters(at=14, requests=300, sent=5000, errors=3, received=50, latency=now.latency)) == Rates()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Dev]]:
+    """A cloud of three nodes."""
+    from tests.cli.harness import Desk
+
+    desk = Desk(tmp_path_factory.mktemp("three"))
+    dev = desk.start("--nodes", "3", "--data", str(desk.folder / "data"))
+    dev.s3().create_bucket(Bucket="bucket")
+    dev.s3().put_object(Bucket="bucket", Key="k", Body=b"x" * 1000)
+    yield desk, dev
+    desk.end()
+
+
+def test_status_shows_every_node(three: tuple[Desk, Dev]) -> None:
+    """For people a table; for programs the same as JSON."""
+    desk, dev = three
+    shown = desk.moln("status")
+    assert shown.code == 0
+    assert "test: healthy" in shown.out
+    assert "3 of 3 nodes serve, at least 3 of 3 copies of everything" in shown.out
+    (document,) = desk.moln("status", "--json").documents
+    assert (document["level"], document["reasons"], document["endpoint"]) == ("healthy", [], dev.endpoint)
+    assert [node["name"] for node in document["nodes"]] == ["test-0", "test-1", "test-2"]
+    assert all(node["objects"] == 1 and node["object_bytes"] == 1000 for node in document["nodes"])
+
+
+def test_top_shows_what_happens_each_second(three: tuple[Desk, Dev]) -> None:
+    """Each look has the traffic since the one before; `--count` ends it."""
+    desk, _ = three
+    documents = desk.moln("top", "--json", "--interval", "0.2", "--count", "2").documents
+    assert len(documents) == 2
+    for document in documents:
+        assert {node["requests_per_second"] for node in document["nodes"]} == {0}
+    assert "REQ/S" in desk.moln("top", "--interval", "0.1", "--count", "1").out
+
+
+def test_health_says_it_by_its_exit_code(three: tuple[Desk, Dev]) -> None:
+    """0 while all is well, 9 with a node that does not answer, 10 where one copy is left; 0 when they are back."""
+    desk, dev = three
+    assert desk.moln("health").code == 0
+    try:
+        os.kill(dev.pids[1], signal.SIGSTOP)
+        degraded = desk.moln("health")
+        assert degraded.code == 9
+        assert "test: degraded\n  test-1: no answer in time\n" in degraded.out
+        os.kill(dev.pids[2], signal.SIGSTOP)
+        (document,) = desk.moln("health", "--json").documents
+        assert document["level"] == "data at risk"
+        assert desk.moln("health").code == 10
+    finally:
+        for pid in dev.pids:
+            os.kill(pid, signal.SIGCONT)
+    assert desk.moln("health").code == 0
+
+
+def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:
+    """Nothing runs here and there is no kubectl; a profile and a Cloud are not the same."""
+    nothing = desk.moln("status", environment={"PATH": ""})
+    assert nothing.code == 2
+    assert "kubectl" in nothing.err
+    both = desk.moln("health", "photos", "--profile", "dev")
+    assert both.code == 2
+    assert "profile" in both.err
