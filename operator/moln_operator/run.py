@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 from pydantic import ValidationError
 
-from moln_operator import health
+from moln_operator import health, page
 from moln_operator.apply.children import Applier
 from moln_operator.apply.first_cloud import write_first_cloud
 from moln_operator.apply.push import Pusher
@@ -94,6 +94,10 @@ class Operator:
             return []
         return [f"{watch.kind} is not listed yet" for watch in self._watches if not watch.listed.is_set()]
 
+    def show_page(self) -> str:
+        """The page for people."""
+        return page.render(self.overview.clouds(), leads=self.leads)
+
     async def run(self) -> None:
         """Work until cancelled."""
         self.stands_by = False
@@ -171,7 +175,9 @@ async def run(settings: Settings) -> None:
         operator = Operator(settings, api, nodes, metrics)
         stack.callback(operator.queue.close)
         port = await stack.enter_async_context(
-            health.served(settings, operator.metrics, operator.problems_live, operator.problems_ready)
+            health.served(
+                settings, operator.metrics, operator.problems_live, operator.problems_ready, operator.show_page
+            )
         )
         logger.info("health and metrics on port %d", port)
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait(), name="stop")]

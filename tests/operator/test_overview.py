@@ -27,32 +27,37 @@ STATUS = {
 }
 
 
-def a_manifest(kind: str, name: str, version: int = 1, **more: Any) -> Manifest:
-    """An object of the cloud `photos`."""
-    metadata = {"name": name, "namespace": "home", "resourceVersion": str(version), "labels": labels.of_cloud("photos")}
+def a_manifest(kind: str, name: str, version: int = 1, cloud: str = "photos", **more: Any) -> Manifest:
+    """An object of a cloud."""
+    metadata = {"name": name, "namespace": "home", "resourceVersion": str(version), "labels": labels.of_cloud(cloud)}
     return {"kind": kind, "metadata": metadata | more.pop("metadata", {}), **more}
 
 
-def a_map_config(epoch: int, version: int, nodes: int = 3) -> Manifest:
+def a_map_config(epoch: int, version: int, nodes: int = 3, cloud: str = "photos") -> Manifest:
     """The ConfigMap with the map of so many nodes."""
     members = tuple(
-        MapNode(name=f"photos-{n}", number=n, address="x:1", pool="photos", state="leaving" if n == 3 else "active")
+        MapNode(name=f"{cloud}-{n}", number=n, address="x:1", pool=cloud, state="leaving" if n == 3 else "active")
         for n in range(nodes)
     )
-    text = CloudMap(cloud="photos", uid="u", epoch=epoch, nodes=members).model_dump_json()
-    return a_manifest("ConfigMap", names.map_config("photos"), version, data={names.MAP_KEY: text})
+    text = CloudMap(cloud=cloud, uid="u", epoch=epoch, nodes=members).model_dump_json()
+    return a_manifest("ConfigMap", names.map_config(cloud), version, cloud, data={names.MAP_KEY: text})
 
 
 def an_inventory(ready: int = 2, status: dict[str, Any] | None = None) -> Inventory:
-    """A cloud of three nodes, of which so many are ready."""
+    """The cloud `photos` of three nodes, of which so many are ready."""
     found = Inventory()
-    found.put(a_manifest("Cloud", "photos", status=STATUS if status is None else status))
-    found.put(a_map_config(7, 1))
+    fill(found, "photos", ready, STATUS if status is None else status)
+    return found
+
+
+def fill(inventory: Inventory, cloud: str, ready: int, status: dict[str, Any]) -> None:
+    """Add a cloud of three nodes."""
+    inventory.put(a_manifest("Cloud", cloud, cloud=cloud, status=status))
+    inventory.put(a_map_config(7, 1, cloud=cloud))
     for number in range(3):
         condition = {"type": "Ready", "status": "True" if number < ready else "False"}
         spec, status_of_pod = {"nodeName": f"machine-{number}"}, {"conditions": [condition]}
-        found.put(a_manifest("Pod", f"photos-{number}", spec=spec, status=status_of_pod))
-    return found
+        inventory.put(a_manifest("Pod", f"{cloud}-{number}", cloud=cloud, spec=spec, status=status_of_pod))
 
 
 def samples(inventory: Inventory, metrics: Metrics | None = None) -> dict[tuple[str, ...], float]:
