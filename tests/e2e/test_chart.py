@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 import yaml
 from tests.e2e.cluster import CLASS, a_cloud, eventually
 from tests.e2e.conftest import ROOT
@@ -66,6 +67,7 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     assert "defect" not in log
 
     _looked_at(namespace)
+    _told_by_the_operator(namespace)
 
     pod = namespace.get("pod", "first-0")["metadata"]["uid"]
     helm(namespace, "upgrade", "moln", str(CHART), *values(namespace, logFormat="text"))
@@ -107,6 +109,19 @@ def _looked_at(namespace: Namespace) -> None:
     assert {one["type"]: one["status"] for one in document["conditions"]}["Ready"] == "True"
     assert moln("health", "first").returncode == 0
     assert moln("health", "absent").returncode == 3
+
+
+def _told_by_the_operator(namespace: Namespace) -> None:
+    """The operator's metrics and page know the Cloud, its map and its pod, as they are in the cluster."""
+    (pod,) = namespace.list("pod", "app.kubernetes.io/name=moln-operator")
+    address = f"http://{pod['status']['podIP']}:8080"
+    of_first = f'{{cloud="first",cloud_namespace="{namespace.name}"}}'
+    metrics = urllib3.request("GET", f"{address}/metrics", timeout=10).data.decode()
+    assert f"moln_operator_cloud_fewest_serving_copies{of_first} 1.0" in metrics
+    assert f"moln_operator_cloud_reconciled_timestamp_seconds{of_first}" in metrics
+    page = urllib3.request("GET", f"{address}/", timeout=10).data.decode()
+    assert "1 Cloud, all is well" in page
+    assert "<td>first-0</td>" in page
 
 
 def test_an_upgrade_brings_the_crds_along(namespace: Namespace) -> None:

@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts" / "moln" / "rules" / "moln.yaml"
 DASHBOARDS = sorted((ROOT / "charts" / "moln" / "dashboards").glob("*.json"))
 SECONDS = 60
+WINDOW = "1m"
+"""Of rates: Grafana's `$__rate_interval`."""
 
 
 def program(name: str) -> str:
@@ -216,6 +218,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     ):
         work(dev, folder / "dev")
         look(operator)
-        for counter in ("moln_s3_request_seconds_count", "moln_operator_reconcile_seconds_count"):
-            wait_for(found, f"sum(rate({counter}[30s])) > 0")
+        for histogram in (
+            'moln_s3_request_seconds_count{pod="photos-0"}',
+            'moln_peer_request_seconds_count{pod="photos-0"}',
+            'moln_node_fsync_seconds_count{pod="photos-0"}',
+            "moln_operator_reconcile_seconds_count",
+        ):
+            wait_for(found, f"sum(rate({histogram}[{WINDOW}])) > 0")
         yield found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 import yaml
-from tests.monitoring.conftest import DASHBOARDS, RULES
+from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, WINDOW, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.monitoring, pytest.mark.xdist_group("prometheus")]
 
 CHOSEN = {
-    "$__rate_interval": "30s",
+    "$__rate_interval": WINDOW,
     "$namespace": ".*",
     "$cloud": "photos",
     "$pod": "photos-0",
@@ -100,6 +102,15 @@ def test_an_alert_reads_series_that_exist(prometheus: Prometheus, expr: str) -> 
     assert found
     for selector in found:
         assert prometheus.query(selector), selector
+
+
+def test_names_follow_prometheus_rules(prometheus: Prometheus) -> None:
+    """Of every target: promtool's linter has nothing to say to names, units and texts."""
+    for target in prometheus.ask("targets")["activeTargets"]:
+        text = urllib3.request("GET", target["scrapeUrl"], timeout=SECONDS).data
+        command = [program("promtool"), "check", "metrics"]
+        done = subprocess.run(command, input=text, capture_output=True, timeout=SECONDS, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
