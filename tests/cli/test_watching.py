@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.cli.harness import Desk, Dev
 
 NAMES = ("n-0", "n-1", "n-2")
+FULL = ("--full", "100")
+"""The nodes' volume is this machine's disk: how full that is must not matter here."""
 GONE = {"error": "it can't be reached"}
 
 
@@ -42,7 +44,8 @@ def seen(*conditions: Condition, **changed: Mapping[str, object]) -> Snapshot:
         (seen(n_0=GONE, n_1=GONE, n_2=GONE), Level.AT_RISK, "no owner serves"),
         (seen(n_0={"counts": False}, n_1={"counts": False}), Level.AT_RISK, "512 of 512 partitions can't be read"),
         (seen(n_1={"hints": 3}), Level.DEGRADED, "3 registers wait for repair"),
-        (seen(n_1={"used": 81}), Level.DEGRADED, "n-1: its volume is 81% full"),
+        (seen(n_1={"used": 90}), Level.DEGRADED, "n-1: its volume is 90 % full"),
+        (seen(n_1={"used": 89}), Level.HEALTHY, ""),
         (seen(n_1={"epoch": 6}), Level.DEGRADED, "n-1: it obeys epoch 6 of the map, not 7"),
         (seen(n_1={"bad": 2}), Level.AT_RISK, "n-1: its last scrub found 2 damaged copies"),
         (
@@ -96,11 +99,11 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Dev]
 def test_status_shows_every_node(three: tuple[Desk, Dev]) -> None:
     """For people a table; for programs the same as JSON."""
     desk, dev = three
-    shown = desk.moln("status")
+    shown = desk.moln("status", *FULL)
     assert shown.code == 0
     assert "test: healthy" in shown.out
     assert "3 of 3 nodes serve, at least 3 of 3 copies of everything" in shown.out
-    (document,) = desk.moln("status", "--json").documents
+    (document,) = desk.moln("status", "--json", *FULL).documents
     assert (document["level"], document["reasons"], document["endpoint"]) == ("healthy", [], dev.endpoint)
     assert [node["name"] for node in document["nodes"]] == ["test-0", "test-1", "test-2"]
     assert all(node["objects"] == 1 and node["object_bytes"] == 1000 for node in document["nodes"])
@@ -119,20 +122,20 @@ def test_top_shows_what_happens_each_second(three: tuple[Desk, Dev]) -> None:
 def test_health_says_it_by_its_exit_code(three: tuple[Desk, Dev]) -> None:
     """0 while all is well, 9 with a node that does not answer, 10 where one copy is left; 0 when they are back."""
     desk, dev = three
-    assert desk.moln("health").code == 0
+    assert desk.moln("health", *FULL).code == 0
     try:
         os.kill(dev.pids[1], signal.SIGSTOP)
-        degraded = desk.moln("health")
+        degraded = desk.moln("health", *FULL)
         assert degraded.code == 9
         assert "test: degraded\n  test-1: no answer in time\n" in degraded.out
         os.kill(dev.pids[2], signal.SIGSTOP)
-        (document,) = desk.moln("health", "--json").documents
+        (document,) = desk.moln("health", "--json", *FULL).documents
         assert document["level"] == "data at risk"
-        assert desk.moln("health").code == 10
+        assert desk.moln("health", *FULL).code == 10
     finally:
         for pid in dev.pids:
             os.kill(pid, signal.SIGCONT)
-    assert desk.moln("health").code == 0
+    assert desk.moln("health", *FULL).code == 0
 
 
 def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import click
 from moln.errors import Exit
 from moln.output import Output
 from moln.watching.assess import Level, assess
-from moln.watching.choose import with_source
+from moln.watching.choose import full_option, with_source
 
 if TYPE_CHECKING:
     from moln.watching.snapshot import Source
@@ -19,14 +19,15 @@ _CODES: Final = {Level.HEALTHY: Exit.OK, Level.DEGRADED: Exit.DEGRADED, Level.AT
 
 @click.command()
 @with_source
+@full_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def health(source: Source, as_json: bool) -> int:  # noqa: FBT001 (click passes flags so)
+def health(source: Source, full: int, as_json: bool) -> int:  # noqa: FBT001 (click passes flags so)
     """Say whether CLOUD is healthy (exit code 0), degraded (9), or its data at risk (10), and why.
 
     Without a name it is the cloud of `moln dev` if one runs here, else the only Cloud in kubectl's namespace.
     """
     seen = source.look()
-    verdict = assess(seen)
+    verdict = assess(seen, full)
     document = {"cloud": seen.cloud, "level": verdict.level.word, "reasons": list(verdict.reasons)}
     text = "\n".join([f"{seen.cloud}: {verdict.level.word}", *(f"  {reason}" for reason in verdict.reasons)])
     Output(as_json).show(document, text)

@@ -11,10 +11,10 @@ from moln_spec.coverage import Coverage, coverage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moln.watching.page import Page
     from moln.watching.snapshot import Snapshot
 
-FULL: Final = 0.8
+FULL_PERCENT: Final = 90
+"""As the operator's Degraded condition has it."""
 _STATES: Final = ("warn", "fail")
 
 
@@ -40,11 +40,14 @@ class Verdict:
     coverage: Coverage
 
 
-def assess(seen: Snapshot) -> Verdict:
-    """Judge a cloud by what was seen of it. What was not seen is never taken for well."""
+def assess(seen: Snapshot, full_percent: int = FULL_PERCENT) -> Verdict:
+    """Judge a cloud by what was seen of it, a volume as too full from `full_percent` up.
+
+    What was not seen is never taken for well.
+    """
     found = coverage(seen.map, {page.name for page in seen.pages if page.serves})
     reasons = sorted(
-        [*_copies(found), *_nodes(seen), *_conditions(seen)], key=lambda reason: -reason[0]
+        [*_copies(found), *_nodes(seen, full_percent), *_conditions(seen)], key=lambda reason: -reason[0]
     )  # sorted is stable: within a level they stay as they were found
     level = max((level for level, _ in reasons), default=Level.HEALTHY)
     return Verdict(level, tuple(dict.fromkeys(sentence for _, sentence in reasons)), found)
@@ -60,7 +63,7 @@ def _copies(found: Coverage) -> Iterator[tuple[Level, str]]:
         yield Level.DEGRADED, f"{share} can't be read or written: no majority of their owners serves"
 
 
-def _nodes(seen: Snapshot) -> Iterator[tuple[Level, str]]:
+def _nodes(seen: Snapshot, full_percent: int) -> Iterator[tuple[Level, str]]:
     epoch = max(seen.map.epoch, *(page.epoch for page in seen.pages))
     for page in seen.pages:
         if page.error:
@@ -71,16 +74,13 @@ def _nodes(seen: Snapshot) -> Iterator[tuple[Level, str]]:
                 yield Level.DEGRADED, f"{page.name}: {check.name}: {check.message}"
         if page.bad:
             yield Level.AT_RISK, f"{page.name}: its last scrub found {page.bad} damaged copies"
-        if _is_full(page):
-            yield Level.DEGRADED, f"{page.name}: its volume is {page.used / page.capacity:.0%} full"
+        percent = 100 * page.used / max(page.capacity, 1)
+        if percent >= full_percent:
+            yield Level.DEGRADED, f"{page.name}: its volume is {percent:.0f} % full"
         if page.epoch < epoch:
             yield Level.DEGRADED, f"{page.name}: it obeys epoch {page.epoch} of the map, not {epoch}"
     if waiting := sum(page.hints for page in seen.pages):
         yield Level.DEGRADED, f"{waiting} registers wait for repair: an owner lacks something"
-
-
-def _is_full(page: Page) -> bool:
-    return page.capacity > 0 and page.used / page.capacity > FULL
 
 
 def _conditions(seen: Snapshot) -> Iterator[tuple[Level, str]]:

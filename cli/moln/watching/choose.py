@@ -12,6 +12,7 @@ import click
 from moln import profiles
 from moln.connection import DEFAULT_PROFILE
 from moln.errors import CliError, Exit
+from moln.watching.assess import FULL_PERCENT
 from moln.watching.kubernetes import Kubectl, KubernetesCloud, only_cloud
 from moln.watching.local import LocalCloud
 
@@ -35,6 +36,16 @@ def with_source(command: Callable[..., int | None]) -> Callable[..., int | None]
             return command(source, *args, **kwargs)
 
     return wrapped
+
+
+full_option = click.option(
+    "--full",
+    type=click.IntRange(1, 100),
+    default=FULL_PERCENT,
+    show_default=True,
+    metavar="PERCENT",
+    help="From which use on a volume is worth a look.",
+)
 
 
 def choose(cloud: str | None, namespace: str | None, context: str | None, profile: str | None) -> Source:

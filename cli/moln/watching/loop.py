@@ -30,10 +30,11 @@ _WIDTH: Final = 140  # of a pipe
 Look = tuple["Snapshot", "Verdict", "Mapping[str, Rates | None] | None"]
 
 
-def looks(source: Source, interval: float, count: int | None, *, rates: bool) -> Iterator[Look]:
+def looks(source: Source, interval: float, count: int | None, full: int, *, rates: bool) -> Iterator[Look]:
     """`count` looks, or without end. With `rates` each has the traffic since the one before, and that one is not shown.
 
-    A cloud that can't be reached for a while is waited for, once it has been seen.
+    `full` is the percentage from which a volume is too full. A cloud that can't be reached for a while is waited for,
+    once it has been seen.
     """
     before: dict[str, Counters] = {}
     shown = 0
@@ -52,7 +53,7 @@ def looks(source: Source, interval: float, count: int | None, *, rates: bool) ->
         if rates and first:
             continue
         since = {name: between(known[name], counters) for name, counters in now.items() if name in known}
-        yield seen, assess(seen), since if rates else None
+        yield seen, assess(seen, full), since if rates else None
         shown += 1
         if shown == count:
             return
