@@ -245,6 +245,30 @@ _REPAIR: Final = Row(
             width=12,
         ),
         lines(
+            "Repaired",
+            "Bytes of bodies that owners took over from others each second: what they had missed, or own now.",
+            "Bps",
+            Query(f"sum by (pod) ({rate('moln_node_repaired_bytes_total')})", "{{pod}}"),
+        ),
+        lines(
+            "On the move",
+            "While the layout changes: registers whose owners change and that are not everywhere yet, by estimate.",
+            "short",
+            Query(
+                f'sum by (pod) (moln_node_moving_registers{{{HERE}, state="total"}})'
+                f' - sum by (pod) (moln_node_moving_registers{{{HERE}, state="done"}})',
+                "{{pod}}",
+            ),
+            nothing="nothing moves",
+        ),
+        lines(
+            "Damage",
+            "Copies with wrong bytes that reads met since each node's start, and those of them that were replaced.",
+            "short",
+            Query(f"sum(moln_node_damage_found_total{{{HERE}}})", "found"),
+            Query(f"sum(moln_node_damage_healed_total{{{HERE}}})", "healed"),
+        ),
+        lines(
             "Found by maintenance",
             "What the last scrub of each node found to be bad, and orphans that belong to nothing.",
             "short",

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from moln_spec import placement
-from moln_spec.cloudmap import DEFAULT_COPIES, Replication
+from moln_spec.placement import Placement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
-    from moln_spec.cloudmap import CloudMap, Layout
+    from moln_spec.cloudmap import CloudMap, Layout, Member
+
+    Table = tuple[tuple[Member, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +42,36 @@ class Coverage:
 def coverage(cloud_map: CloudMap, serving: AbstractSet[str]) -> Coverage:
     """What the nodes named `serving` hold.
 
-    While a change of layout is under way, the layout before it counts: it is the one that is complete.
+    While a change of layout is under way, copies count in the layout before it, which is the one that is complete;
+    and a partition is stuck when either list of owners has no quorum, because writes need both (docs/membership.md).
     """
-    layout = cloud_map.layout if cloud_map.change is None else cloud_map.change.before
-    found = [
-        _of_rule(_owners(layout, rule.copies, rule.spread, cloud_map.partitions), serving) for rule in _rules(layout)
+    change = cloud_map.change
+    layouts = (cloud_map.layout,) if change is None else (change.before, cloud_map.layout)
+    stuck: set[int] = set()
+    for layout in layouts:
+        for table in _tables(layout, cloud_map.partitions):
+            stuck.update(partition for partition, owners in enumerate(table) if not _has_quorum(owners, serving))
+    worst = [
+        (min(sum(owner.name in serving and not owner.lost for owner in owners) for owners in table), len(table[0]))
+        for table in _tables(layouts[0], cloud_map.partitions)
     ]
-    return min(found, key=lambda one: (one.fewest, -one.stuck))
+    fewest, copies = min(worst)
+    return Coverage(copies=copies, fewest=fewest, stuck=len(stuck), partitions=cloud_map.partitions)
 
 
-def _rules(layout: Layout) -> tuple[Replication, ...]:
-    """The replication rules; one without a selector is always among them."""
-    if any(not (rule.buckets or rule.prefixes) for rule in layout.replication):
-        return layout.replication
-    return (*layout.replication, Replication(name="", copies=DEFAULT_COPIES))
+def _has_quorum(owners: tuple[Member, ...], serving: AbstractSet[str]) -> bool:
+    """Whether as many serve as a majority of the list, or all that are not lost where these are fewer."""
+    left = [owner for owner in owners if not owner.lost]
+    return sum(owner.name in serving for owner in left) >= min(len(owners) // 2 + 1, len(left))
 
 
-def _of_rule(owners: tuple[tuple[str, ...], ...], serving: AbstractSet[str]) -> Coverage:
-    left = [sum(name in serving for name in names) for names in owners]
-    stuck = sum(2 * alive <= len(names) for alive, names in zip(left, owners, strict=True))
-    return Coverage(copies=len(owners[0]), fewest=min(left), stuck=stuck, partitions=len(owners))
+def _tables(layout: Layout, partitions: int) -> Iterator[Table]:
+    """The owners of each partition, for every rule that some key falls under."""
+    placement = _placement(layout, partitions)
+    for rule in dict.fromkeys((placement.rule("", ""), *(r for r in layout.replication if r.buckets or r.prefixes))):
+        yield placement.table(rule)
 
 
 @lru_cache(maxsize=256)
-def _owners(layout: Layout, copies: int, spread: str, partitions: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(
-        tuple(
-            node.name
-            for node in placement.owners(layout.members, partition, copies, "node" if spread == "node" else "zone")
-        )
-        for partition in range(partitions)
-    )
+def _placement(layout: Layout, partitions: int) -> Placement:
+    return Placement(layout, partitions)

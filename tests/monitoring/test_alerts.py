@@ -66,6 +66,7 @@ STORIES = (
         "8m",
         "14m",
     ),
+    Story("MolnDamageFound", {node("damage_found_total"): "0x5 1x120"}, "5m", "10m", "90m"),
     Story(
         "MolnNodeOffline",
         {

@@ -60,4 +60,16 @@ def test_during_a_change_the_layout_before_counts() -> None:
     before = Layout(members=(Member(name="n0", number=0),))
     growing = a_map(3, change=Change(before=before, since=1))
     assert coverage(growing, {"n1", "n2"}).fewest == 0
-    assert coverage(growing, {"n0"}).fewest == 1
+    alone = coverage(growing, {"n0"})
+    assert alone.fewest == 1
+    assert alone.stuck == alone.partitions, "writes need a majority of the owners to come, too"
+    assert not coverage(growing, {"n0", "n1"}).stuck
+
+
+def test_a_member_that_is_lost_is_missing_from_copies_and_from_quorums() -> None:
+    """Its copies are gone; those that are left decide without it."""
+    members = tuple(Member(name=name, number=number, lost=number > 0) for number, name in enumerate(NAMES[:3]))
+    replacing = a_map(3, change=Change(before=Layout(members=members), since=1))
+    found = coverage(replacing, {"n0", "n1", "n2"})
+    assert (found.fewest, found.stuck, found.at_risk) == (1, 0, True)
+    assert coverage(replacing, {"n1", "n2"}).stuck == found.partitions

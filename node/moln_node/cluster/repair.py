@@ -39,6 +39,8 @@ class Repair:
 
     Attributes:
         bytes: of bodies that owners took over since the start.
+        found: copies of this node's own that were found damaged since the start.
+        healed: of them replaced by good ones.
     """
 
     def __init__(self, members: Members, registers: Registers) -> None:
@@ -46,7 +48,7 @@ class Repair:
         self._registers = registers
         self._healing: set[tuple[Register, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.bytes = 0
+        self.bytes = self.found = self.healed = 0
 
     async def run(self, register: Register, beside: str = "") -> bool:
         """Whether every owner has now all that was decided; False where one could not be asked or told.
@@ -119,6 +121,7 @@ class Repair:
         _log.error("%s/%r is damaged here, and is read from another owner: %s", register.bucket, register.key, why)
         if (register, row.version) not in self._healing:
             self._healing.add((register, row.version))
+            self.found += 1
             task = asyncio.create_task(self._heal(register, row), name="moln-heal")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -135,6 +138,7 @@ class Repair:
         try:
             if await self._members.own.heal(register, row, owner):
                 _log.warning("%s/%r is whole again here", register.bucket, register.key)
+                self.healed += 1
                 return True
         except (PeerError, StoreError) as error:
             _log.info("%s/%r can't be healed from %s: %s", register.bucket, register.key, owner, error)

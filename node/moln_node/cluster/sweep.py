@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,10 @@ _log = logging.getLogger(__name__)
 class Sweep:
     """Compares this node's registers with the other owners'.
 
+    Attributes:
+        ended: when a sweep last came to its end, in seconds since 1970; None before the first.
+        differed: registers that differed between their owners, since the start.
+
     `abort` is called with bucket, key and id of an upload that is too old.
     """
 
@@ -45,6 +50,8 @@ class Sweep:
         self._members = members
         self._store = store
         self._abort = abort
+        self.ended: float | None = None
+        self.differed = 0
 
     async def run(self, interval: float = INTERVAL_SECONDS) -> None:
         """Sweep until cancelled; the nodes of a cloud don't begin together."""
@@ -57,6 +64,8 @@ class Sweep:
             except (PeerError, StoreError) as error:
                 _log.warning("the sweep stopped, and begins anew later: %s", error)
             else:
+                self.ended = time.time()
+                self.differed += differing
                 if differing:
                     _log.info("%d registers differed between their owners", differing)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from moln_node.cluster.passes import Progress
     from moln_node.peer.node import Node
     from moln_node.peer.status import Check
     from moln_node.peer.tasks import Task, TaskBoard
@@ -22,6 +23,16 @@ LARGEST: Final = 50
 
 OTHERS: Final = "(others)"
 """What that sum is called: no bucket can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Repair since the node's start: each number only grows."""
+
+    repaired_bytes: int
+    damage_found: int
+    damage_healed: int
+    sweep_differing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,10 @@ class Figures:
         classes: what each storage class holds.
         buckets: what the largest buckets hold, and all others together.
         hints: registers of which an owner lacks something.
+        moving: the pass over what changes owners; None where none runs.
+        strays: registers held here and owned by others; None while unknown.
+        totals: what repair has done since the start.
+        swept: when every register was last compared with the other owners', in seconds since 1970; None before.
         tasks: the last task of each kind.
         certificate_expires: end of the S3 port's certificate, in seconds since 1970; None without TLS.
     """
@@ -51,13 +66,17 @@ class Figures:
     classes: Mapping[str, Usage]
     buckets: Mapping[str, Usage]
     hints: int
+    moving: Progress | None
+    strays: int | None
+    totals: Totals
+    swept: float | None
     tasks: Mapping[str, Task]
     certificate_expires: float | None
 
 
 async def gather(node: Node, board: TaskBoard, certificate_expires: float | None) -> Figures:
     """The figures as they are now."""
-    store = node.local.store
+    store, cluster = node.local.store, node.cluster
     space = store.ledger.space()
     tasks: dict[str, Task] = {}
     for task in board.tasks():
@@ -65,14 +84,23 @@ async def gather(node: Node, board: TaskBoard, certificate_expires: float | None
     names = {row.id: name for name, row in store.buckets.items()}
     return Figures(
         checks=node.checks(),
-        epoch=node.map.epoch,
-        counts=node.cluster.counts,
+        epoch=cluster.members.own.gate.obeyed,
+        counts=cluster.counts,
         space=space,
         reserve_bytes=space.total * node.map.limits.reserve_percent / 100,
         in_flight_bytes=store.ledger.in_flight(),
         classes=node.local.usage_by_class(),
         buckets=largest({names[number]: u for number, u in store.ledger.usage_by_bucket().items() if number in names}),
-        hints=await node.cluster.members.hints.count(),
+        hints=await cluster.members.hints.count(),
+        moving=cluster.passes.progress,
+        strays=cluster.joining.left or cluster.shedding.strays,
+        totals=Totals(
+            repaired_bytes=cluster.repair.bytes,
+            damage_found=cluster.repair.found,
+            damage_healed=cluster.repair.healed,
+            sweep_differing=cluster.sweep.differed,
+        ),
+        swept=cluster.sweep.ended,
         tasks=tasks,
         certificate_expires=certificate_expires,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Gauge
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from moln_node.peer.figures import Totals
 from moln_node.peer.node import ready
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -48,8 +51,12 @@ class Gauges:
         )
         self._task_bytes = gauge("moln_node_task_bytes", "Bytes that it went through.", "kind")
         self._ended = gauge("moln_node_task_ended_timestamp_seconds", "When it ended, and how.", "kind", "state")
-        self._registry = registry
-        self._expires: Gauge | None = None
+        self._moving = gauge(
+            "moln_node_moving_registers", "Registers here whose owners change: done, and total by estimate.", "state"
+        )
+        self._totals = _Totals()
+        registry.register(self._totals)
+        self._known_later = _KnownLater(registry)
 
     def show(self, figures: Figures) -> None:
         """Set every gauge."""
@@ -66,8 +73,23 @@ class Gauges:
         _show_usage(self._objects, self._bytes, figures.classes)
         _show_usage(self._bucket_objects, self._bucket_bytes, figures.buckets)
         self._hints.set(figures.hints)
+        self._moving.clear()
+        if figures.moving is not None:
+            self._moving.labels("done").set(figures.moving.done)
+            self._moving.labels("total").set(figures.moving.total)
+        self._totals.now = figures.totals
         self._show_tasks(figures.tasks)
-        self._show_certificate(figures.certificate_expires)
+        self._known_later.show("moln_node_strays", "Registers held here and owned by others.", figures.strays)
+        self._known_later.show(
+            "moln_node_sweep_ended_timestamp_seconds",
+            "When every register was last compared with its other owners.",
+            figures.swept,
+        )
+        self._known_later.show(
+            "moln_node_certificate_expiry_timestamp_seconds",
+            "When the certificate of the S3 port ends.",
+            figures.certificate_expires,
+        )
 
     def _show_tasks(self, tasks: Mapping[str, Task]) -> None:
         for gauge in (self._running, self._progress, self._task_bytes, self._ended):
@@ -82,17 +104,40 @@ class Gauges:
             if task.ended_ms is not None:
                 self._ended.labels(kind, task.state).set(task.ended_ms / 1000)
 
-    def _show_certificate(self, expires: float | None) -> None:
-        """Only a node that speaks TLS has this gauge: 0 would be read as expired."""
-        if expires is None:
+
+class _KnownLater:
+    """Gauges of what is not always known: they are there while it is, because 0 would be read as an answer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._gauges: dict[str, Gauge] = {}
+
+    def show(self, name: str, meaning: str, value: float | None) -> None:
+        """Set the gauge, or take it away."""
+        gauge = self._gauges.get(name)
+        if value is None:
+            if gauge is not None:
+                self._registry.unregister(self._gauges.pop(name))
             return
-        if self._expires is None:
-            self._expires = Gauge(
-                "moln_node_certificate_expiry_timestamp_seconds",
-                "When the certificate of the S3 port ends.",
-                registry=self._registry,
-            )
-        self._expires.set(expires)
+        if gauge is None:
+            gauge = self._gauges[name] = Gauge(name, meaning, registry=self._registry)
+        gauge.set(value)
+
+
+class _Totals(Collector):
+    """Counters that are kept elsewhere."""
+
+    now = Totals(0, 0, 0, 0)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Them as they are now."""
+        for name, meaning, value in (
+            ("repaired_bytes", "Bytes of bodies that other owners took over from here.", self.now.repaired_bytes),
+            ("damage_found", "Copies here whose bytes did not match their checksum.", self.now.damage_found),
+            ("damage_healed", "Of them replaced by good ones.", self.now.damage_healed),
+            ("sweep_differing", "Registers that differed between their owners.", self.now.sweep_differing),
+        ):
+            yield CounterMetricFamily(f"moln_node_{name}", meaning, value=value)
 
 
 def _show_usage(objects: Gauge, size: Gauge, usage: Mapping[str, Usage]) -> None:

@@ -81,6 +81,8 @@ def test_gauges_say_how_the_node_is(node: Node) -> None:
     assert value(node, "moln_node_check", check="credentials") == 0
     assert value(node, "moln_node_counts") == 1
     assert value(node, "moln_node_hints") == 0
+    assert value(node, "moln_node_strays") == 0
+    assert value(node, "moln_node_damage_found_total") == 0
     capacity = value(node, "moln_node_volume_capacity_bytes")
     assert value(node, "moln_node_volume_reserve_bytes") == pytest.approx(capacity * 0.02)
     node.call("PUT", "/v1/credentials", {"keys": []})
