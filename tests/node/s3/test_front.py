@@ -338,7 +338,16 @@ _NAMES = st.sampled_from(
 )  # fmt: skip
 _VALUES = st.one_of(
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
-    st.sampled_from(["STREAMING-UNSIGNED-PAYLOAD-TRAILER", "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request", "-1"]),
+    st.sampled_from(
+        [
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request",
+            "-1",
+            "AWS MAINKEY:bm9uc2Vuc2U=",
+            "AWS a:b:c",
+            "AWS :",
+        ]
+    ),
 )
 _QUERIES = st.sampled_from(
     ["", "?acl", "?policy", "?cors", "?tagging", "?uploads", "?uploadId=1", "?versionId=x", "?delete", "?location",

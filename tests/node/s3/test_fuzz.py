@@ -1,11 +1,14 @@
 """Signed nonsense: whatever somebody with a key sends to any operation, the answer is never an error of ours.
 
 What a stranger can send is in test_front; here the signature is right, so that every handler and parser is reached.
+MOLN_FUZZ_EXAMPLES sets how many requests are tried (150).
 """
 
 from __future__ import annotations
 
 import http.client
+import json
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,6 +23,7 @@ from moln_node.s3 import routing
 if TYPE_CHECKING:
     from .conftest import Server
 
+EXAMPLES = int(os.environ.get("MOLN_FUZZ_EXAMPLES", "150"))
 _BUCKET = "fuzzed-by-its-owner"
 _CREDENTIALS = Credentials("MAINKEY", "main-secret-key")
 
@@ -46,11 +50,16 @@ _TAGS = st.sampled_from(
      "Prefix", "And", "Expiration", "Days", "Date", "Transition", "NoncurrentVersionExpiration", "NoncurrentDays",
      "AbortIncompleteMultipartUpload", "DaysAfterInitiation", "ObjectSizeGreaterThan", "CreateBucketConfiguration",
      "LocationConstraint", "OwnershipControls", "ObjectOwnership", "PublicAccessBlockConfiguration", "BlockPublicAcls",
-     "QuotaConfiguration", "Bytes"]
+     "QuotaConfiguration", "Bytes", "ServerSideEncryptionConfiguration", "ApplyServerSideEncryptionByDefault",
+     "SSEAlgorithm", "KMSMasterKeyID", "BucketKeyEnabled", "ObjectLockConfiguration", "ObjectLockEnabled",
+     "DefaultRetention", "Mode", "Years", "Retention", "RetainUntilDate", "LegalHold", "BucketLoggingStatus",
+     "LoggingEnabled", "TargetBucket", "TargetPrefix", "TargetGrants", "TargetObjectKeyFormat", "SimplePrefix",
+     "PartitionedPrefix", "PartitionDateSource", "Type", "URI", "EmailAddress"]
 )  # fmt: skip
 _WORDS = st.sampled_from(
     ["", "Enabled", "Suspended", "true", "false", "-1", "0", "1", "99999999999999999999", "1.5", "2026-01-01T00:00:00Z",
-     "GET", "*", "READ", "main-id", "key", "null", "main-id ", "\n", "ä", "x" * 2000, "BucketOwnerEnforced", "Nan"]
+     "GET", "*", "READ", "main-id", "key", "null", "main-id ", "\n", "ä", "x" * 2000, "BucketOwnerEnforced", "Nan",
+     "GOVERNANCE", "COMPLIANCE", "ON", "AES256", "aws:kms", "first", _BUCKET, "EventTime"]
 )  # fmt: skip
 _ELEMENTS = st.recursive(
     st.builds(lambda tag, text: f"<{tag}>{text}</{tag}>", _TAGS, _WORDS),
@@ -62,6 +71,8 @@ _ROOTS = {
     "versioning": ("VersioningConfiguration",), "lifecycle": ("LifecycleConfiguration",),
     "uploadId": ("CompleteMultipartUpload",), "ownershipControls": ("OwnershipControls",),
     "publicAccessBlock": ("PublicAccessBlockConfiguration",), "quota": ("QuotaConfiguration",),
+    "encryption": ("ServerSideEncryptionConfiguration",), "object-lock": ("ObjectLockConfiguration",),
+    "retention": ("Retention",), "legal-hold": ("LegalHold",), "logging": ("BucketLoggingStatus",),
 }  # fmt: skip
 # fmt: off
 _HEADER_NAMES = st.sampled_from(
@@ -71,14 +82,20 @@ _HEADER_NAMES = st.sampled_from(
      "x-amz-copy-source", "x-amz-copy-source-range", "x-amz-copy-source-if-match", "x-amz-metadata-directive",
      "x-amz-meta-a", "x-amz-object-attributes", "x-amz-max-parts", "x-amz-part-number-marker", "x-amz-trailer",
      "x-amz-mp-object-size", "x-amz-if-match-size", "x-amz-if-match-last-modified-time", "x-amz-object-ownership",
-     "x-amz-decoded-content-length", "x-amz-expected-bucket-owner", "x-amz-bypass-governance-retention"]
+     "x-amz-decoded-content-length", "x-amz-expected-bucket-owner", "x-amz-bypass-governance-retention",
+     "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
+     "x-amz-server-side-encryption-customer-algorithm", "x-amz-server-side-encryption-customer-key",
+     "x-amz-server-side-encryption-customer-key-md5", "x-amz-server-side-encryption-context",
+     "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold",
+     "x-amz-bucket-object-lock-enabled"]
 )
 _HEADER_VALUES = st.one_of(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
     st.sampled_from(
         ["bytes=0-", "bytes=-1", "bytes=5-1", "*", '"', "0", "-1", "CRC32", "COMPOSITE", "REPLACE", "private",
          "a=b&a=b", f"/{_BUCKET}/k", f"{_BUCKET}/k?versionId=null", "ETag,ObjectParts", "main-id",
-         "Sun, 06 Nov 1994 08:49:37 GMT", "99999999999999999999"]
+         "Sun, 06 Nov 1994 08:49:37 GMT", "99999999999999999999", "AES256", "aws:kms", "first", "GOVERNANCE", "ON",
+         "2020-01-01T00:00:00Z", "true", "A" * 43 + "=", "DWygnHRtgiJ77HCm+1rvHw=="]
     ),
 )
 # fmt: on
@@ -96,6 +113,32 @@ _PARAMETERS = st.lists(
 )  # fmt: skip
 
 
+_PARTS = st.recursive(
+    st.one_of(
+        st.sampled_from(
+            ["Allow", "Deny", "*", "s3:*", "s3:GetObject", f"arn:aws:s3:::{_BUCKET}/*", "main-id", "2012-10-17", "${x}",
+             "10.0.0.0/8", "true", "arn:aws:iam:::user/alt-id", ""]
+        ),
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["Version", "Id", "Statement", "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction",
+                 "Resource", "NotResource", "Condition", "AWS", "CanonicalUser", "Service", "StringEquals",
+                 "StringLikeIfExists", "ForAllValues:StringLike", "IpAddress", "NumericLessThan", "DateGreaterThan",
+                 "Bool", "Null", "aws:SourceIp", "s3:prefix", "s3:max-keys", "aws:CurrentTime",
+                 "s3:ExistingObjectTag/a"]
+            ),
+            inner, max_size=4,
+        ),
+    ),
+    max_leaves=14,
+)  # fmt: skip
+_POLICIES = st.builds(lambda statement: json.dumps({"Version": "2012-10-17", "Statement": statement}).encode(), _PARTS)
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, str, dict[str, str], bytes]:
     """A request for some operation of the table, with parameters, headers and a body that may or may not fit."""
@@ -110,12 +153,15 @@ def requests(draw: st.DrawFn) -> tuple[str, str, dict[str, str], bytes]:
         headers.setdefault("x-amz-copy-source", f"{_BUCKET}/k")
     inner = "".join(draw(st.lists(_ELEMENTS, max_size=3)))
     root = draw(st.sampled_from(_ROOTS.get(sub, ("Any",))))
-    body = draw(st.one_of(st.just(f"<{root}>{inner}</{root}>".encode()), st.binary(max_size=60), st.just(b"")))
+    fitting = _POLICIES if sub == "policy" else st.just(f"<{root}>{inner}</{root}>".encode())
+    body = draw(st.one_of(fitting, fitting, st.binary(max_size=60), st.just(b"")))
     return method, path, headers, body if method in {"PUT", "POST"} else b""
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(requests())
 def test_signed_nonsense(server: Server, request_parts: tuple[str, str, dict[str, str], bytes]) -> None:
