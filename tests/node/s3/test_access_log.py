@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from moln_node.s3.access_log.line import Entry, operation
 from moln_node.s3.settings import Settings
+from moln_node.store.errors import StorageFullError
 
 if TYPE_CHECKING:
     import http.client
@@ -231,6 +232,34 @@ def test_a_log_without_a_bucket_hurts_nobody(client: Any) -> None:
     enable(client, "source", "more-logs")
     assert client.get_object(Bucket="source", Key="k")["Body"].read() == b"x"
     assert [x["operation"] for x in lines(client, "more-logs", bool)] == ["REST.GET.OBJECT"]
+
+
+def test_what_cannot_be_written_now_is_written_later(
+    quick: Server, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: the lines wait, and come in their order with the next."""
+    for name in ("source", "logs"):
+        client.create_bucket(Bucket=name)
+    enable(client, "source", "logs")
+    put = quick.objects.put
+    refusals: list[str] = []
+
+    async def full(*arguments: Any, **more: Any) -> Any:
+        if arguments[0] == "logs" and len(refusals) < 3:
+            refusals.append(arguments[1])
+            raise StorageFullError("no room")
+        return await put(*arguments, **more)
+
+    monkeypatch.setattr(quick.objects, "put", full)
+    client.head_bucket(Bucket="source")
+    deadline = time.monotonic() + 20
+    while len(refusals) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    client.get_bucket_location(Bucket="source")
+    found = lines(client, "logs", lambda found: len(found) == 2)
+    assert [x["operation"] for x in found] == ["REST.HEAD.BUCKET", "REST.GET.LOCATION"]
+    assert len(refusals) == 3
 
 
 def test_log_delivery_is_a_group_of_its_own(s3: Any, bucket: str, raw: http.client.HTTPConnection) -> None:

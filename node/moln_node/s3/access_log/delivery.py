@@ -59,6 +59,7 @@ class Delivery:
         self._pending: dict[tuple[str, str], _Pending] = {}
         self._size = 0
         self._dropped = 0
+        self._held_up = False  # the last delivery kept something: the next one waits for its time
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -75,10 +76,10 @@ class Delivery:
         pending.lines.append(line)
         pending.size += len(line)
         self._size += len(line)
-        if pending.size >= _LARGEST:
+        if pending.size >= _LARGEST and not self._held_up:
             self._start()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._settings.log_seconds, self._start)
+        else:
+            self._wait()
 
     async def close(self) -> None:
         """Write what waits, within bounds; nothing may be noted any more."""
@@ -89,6 +90,10 @@ class Delivery:
                 await self._deliver()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._settings.log_seconds, self._start)
 
     def _start(self) -> None:
         if self._timer is not None:
@@ -104,28 +109,31 @@ class Delivery:
             _log.warning("%d lines of access logs were dropped: they came faster than they could be written",
                          self._dropped)  # fmt: skip
             self._dropped = 0
+        self._held_up = False
         for slot, pending in waiting.items():
             try:
                 await self._write(pending)
             except NoSuchBucketError:
                 _log.warning("the access log of %s is lost: there is no bucket %s any more", pending.source.name,
                              pending.target.bucket)  # fmt: skip
+                self._size -= pending.size
             except (StoreError, S3Error, OSError) as error:
                 _log.warning("the access log of %s cannot be written to %s: %s", pending.source.name,
                              pending.target.bucket, error)  # fmt: skip
                 self._keep(slot, pending)
-                continue
-            self._size -= pending.size
+            else:
+                self._size -= pending.size
+        if self._pending:  # what was kept, and what came meanwhile
+            self._wait()
 
     def _keep(self, slot: tuple[str, str], pending: _Pending) -> None:
         """Put lines back, before those that came meanwhile."""
+        self._held_up = True
         later = self._pending.get(slot)
         if later is not None:
             pending.lines += later.lines
             pending.size += later.size
         self._pending[slot] = pending
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._settings.log_seconds, self._start)
 
     async def _write(self, pending: _Pending) -> None:
         target = pending.target
