@@ -28,6 +28,10 @@ kind: Cloud
 metadata: {name: large}
 spec:
   nodes: {replicas: 1, volume: {size: 1Ti}}
+  storageClasses:
+    - {name: STANDARD, default: true}
+    - {name: ZSTD, compression: {algorithm: zstd}}
+    - {name: DEDUP, deduplication: true}
 """
 
 
@@ -59,18 +63,24 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=20)
     parser.add_argument("--part-mib", type=int, default=64)
     parser.add_argument("--at-once", type=int, default=4, help="parts that are sent side by side")
+    parser.add_argument("--storage-class", choices=("STANDARD", "ZSTD", "DEDUP"), default="STANDARD")
     parser.add_argument("--folder", type=Path, help="where the data goes; a temporary folder by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         (Path(folder) / "cloud.yaml").write_text(CLOUD)
         server = servers.start_moln(Path(folder), Path(folder) / "cloud.yaml")
         try:
-            measure(server, int(arguments.gib * 1024) * MIB, arguments.part_mib * MIB, arguments.at_once)
+            settings = TransferConfig(
+                multipart_threshold=arguments.part_mib * MIB,
+                multipart_chunksize=arguments.part_mib * MIB,
+                max_concurrency=arguments.at_once,
+            )
+            measure(server, int(arguments.gib * 1024) * MIB, settings, arguments.storage_class)
         finally:
             server.stop()
 
 
-def measure(server: servers.Server, size: int, part: int, at_once: int) -> None:
+def measure(server: servers.Server, size: int, settings: TransferConfig, storage_class: str) -> None:
     """Put, read back, read ranges."""
     client: Any = boto3.client(
         "s3",
@@ -85,8 +95,8 @@ def measure(server: servers.Server, size: int, part: int, at_once: int) -> None:
     print(f"idle: {server.memory_mib('VmRSS'):.0f} MiB", flush=True)
 
     started = time.monotonic()
-    settings = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=at_once)
-    client.upload_fileobj(noise, "large", "object", Config=settings)
+    extra = {"StorageClass": storage_class}
+    client.upload_fileobj(noise, "large", "object", Config=settings, ExtraArgs=extra)
     tell("put", size, started, server)
 
     started = time.monotonic()
