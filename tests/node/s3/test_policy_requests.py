@@ -281,6 +281,25 @@ def test_quota(s3: Any, admin: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="b", Body=b"x" * 600)
 
 
+def test_what_is_off_can_be_switched_off(s3: Any, alt: Any, bucket: str, refused: Any) -> None:
+    """Tools that clear every setting of a bucket go on; but not those of a stranger."""
+    s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "BucketOwner"})
+    s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration={"Status": "Suspended"})
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    for gone in (s3.delete_bucket_website, s3.delete_bucket_replication):
+        assert gone(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"] == 204
+    for absent in (
+        s3.delete_bucket_analytics_configuration,
+        s3.delete_bucket_intelligent_tiering_configuration,
+        s3.delete_bucket_inventory_configuration,
+        s3.delete_bucket_metrics_configuration,
+    ):
+        with refused(404, "NoSuchConfiguration"):
+            absent(Bucket=bucket, Id="any")
+    with refused(403, "AccessDenied"):
+        alt.delete_bucket_website(Bucket=bucket)
+
+
 def test_what_is_not_built(s3: Any, bucket: str, refused: Any, raw: http.client.HTTPConnection) -> None:
     """Features that a bucket does not use answer as AWS does; to use them is refused with 501, never ignored."""
     assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
@@ -298,6 +317,15 @@ def test_what_is_not_built(s3: Any, bucket: str, refused: Any, raw: http.client.
         s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "index.html"}})
     with refused(501, "NotImplemented"):
         s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "Requester"})
+    with refused(501, "NotImplemented"):
+        s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration={"Status": "Enabled"})
+    topic = {"TopicArn": "arn:aws:sns:x:1:t", "Events": ["s3:ObjectCreated:*"]}
+    with refused(501, "NotImplemented"):
+        s3.put_bucket_notification_configuration(
+            Bucket=bucket,
+            NotificationConfiguration={"TopicConfigurations": [topic]},
+            SkipDestinationValidation=True,
+        )
     raw.request("PATCH", f"/{bucket}")
     answer = raw.getresponse()
     assert (answer.status, b"MethodNotAllowed" in answer.read()) == (405, True)
