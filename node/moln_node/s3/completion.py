@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MIN_PART_BYTES: Final = 5 * 1024**2
 MAX_PARTS: Final = 10_000
 _PAGE: Final = 1000
+_DIGEST: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ async def complete_multipart_upload(call: Call) -> web.Response:
         for name, part in zip(named, parts, strict=True):
             check_part_checksum(name, part, upload)
     except NoSuchUploadError:
+        if not all(_DIGEST.fullmatch(part.etag) for part in named):
+            raise
         # perhaps completed already, by a request whose answer was lost: the store knows
         parts, checksum, size = [Part(part.number, 0, part.etag, 0) for part in named], None, None
     record = await call.objects.complete_upload(

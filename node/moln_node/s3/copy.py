@@ -21,6 +21,7 @@ from moln_node.s3.representation import quoted, second, written_version
 from moln_node.s3.request_attributes import checked_class, describe
 from moln_node.s3.sse import cover as covers
 from moln_node.s3.sse import headers as sse_headers
+from moln_node.s3.versions import refuse_places
 from moln_node.s3.writing import MAX_PUT_BYTES
 from moln_node.store.model import Attributes, Versioning
 
@@ -38,6 +39,7 @@ REPLACE: Final = "REPLACE"
 async def copy_object(call: Call) -> web.Response:
     """CopyObject."""
     check_key(call.key)
+    refuse_places(call.query)
     described = describe(call.headers)
     new_metadata = _replaces(call, "x-amz-metadata-directive", "metadata")
     new_tags = _replaces(call, "x-amz-tagging-directive", "tagging")

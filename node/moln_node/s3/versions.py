@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 NULL: Final = "null"
 
 
+def refuse_places(query: Mapping[str, str]) -> None:
+    """InvalidArgument if the write of a whole object names a version, or a part of an upload that it does not name."""
+    if "versionId" in query:
+        raise S3Error("InvalidArgument", "This operation does not accept a version-id.", ArgumentName="versionId")
+    if "partNumber" in query:
+        raise S3Error("InvalidArgument", "A part needs the id of its upload.", ArgumentName="partNumber")
+
+
 def version_of(query: Mapping[str, str]) -> str | None:
     """The `versionId` parameter; InvalidArgument if it cannot be one."""
     text = query.get("versionId")

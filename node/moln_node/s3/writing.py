@@ -19,7 +19,7 @@ from moln_node.s3.names import check_key
 from moln_node.s3.representation import checksum_headers, expiration_header, quoted, written_version
 from moln_node.s3.request_attributes import checked_class, describe
 from moln_node.s3.sse import cover as covers
-from moln_node.s3.versions import version_of
+from moln_node.s3.versions import refuse_places, version_of
 from moln_node.store.model import Attributes, Versioning
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def finished(bucket: Bucket, record: Record, asking: Mapping[str, str]) -> dict[
 async def put_object(call: Call) -> web.Response:
     """PutObject: write the body as the key's newest version."""
     check_key(call.key)
+    refuse_places(call.query)
     described = describe(call.headers)
     bucket = call.bucket_record
     upload = incoming(call, covers.for_write(call.keyring, call.headers, bucket, call.key))

@@ -167,6 +167,8 @@ def test_refused_acls(s3: Any, bucket: str, refused: Any) -> None:
         s3.put_bucket_acl(Bucket=bucket, ACL="public-write")
     with refused(400, "InvalidRequest"):
         s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="private", GrantRead='id="alt-id"')
+    with refused(400, "UnexpectedContent"):
+        s3.put_bucket_acl(Bucket=bucket, ACL="private", AccessControlPolicy=granting("READ"))
     with refused(404, "NoSuchKey"):
         s3.put_object_acl(Bucket=bucket, Key="missing", ACL="private")
     assert grants(s3.get_bucket_acl(Bucket=bucket)) == [OWNER]

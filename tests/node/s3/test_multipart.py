@@ -196,6 +196,9 @@ def test_abort_drops_everything(s3: Any, bucket: str, refused: Refused) -> None:
         upload.complete()
     with refused(404, "NoSuchUpload"):
         s3.abort_multipart_upload(**upload.place)
+    with refused(404, "NoSuchUpload"):
+        nonsense = {"Parts": [{"PartNumber": 1, "ETag": "no digest"}]}
+        s3.complete_multipart_upload(**upload.place, MultipartUpload=nonsense)
     s3.delete_bucket(Bucket=bucket)
 
 

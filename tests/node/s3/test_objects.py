@@ -18,6 +18,8 @@ from moln_node.s3.request_attributes import describe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .conftest import Server
+
     Refused = Callable[[int, str], Any]
 
 
@@ -219,6 +221,26 @@ def test_deletes_are_conditional(s3: Any, bucket: str, refused: Refused) -> None
     s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag, IfMatchSize=2, IfMatchLastModifiedTime=modified)
     s3.delete_object(Bucket=bucket, Key="k", IfMatch='"other"')
     s3.delete_object(Bucket=bucket, Key="k", IfMatch="*")
+
+
+@pytest.mark.parametrize("place", ["versionId=null", "partNumber=1"])
+def test_a_write_of_an_object_is_of_the_whole_newest(server: Server, bucket: str, place: str, refused: Refused) -> None:
+    """A part whose upload was forgotten must never become the object, nor a version be overwritten in place."""
+    s3 = server.client()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
+
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params["url"] += f"{'&' if '?' in params['url'] else '?'}{place}"
+
+    for operation in ("PutObject", "CopyObject"):
+        s3.meta.events.register(f"before-call.s3.{operation}", add)
+    with refused(400, "InvalidArgument"):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"part")
+    with refused(400, "InvalidArgument"):
+        s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k"]
+    s3.close()
 
 
 def test_response_headers_can_be_chosen(s3: Any, bucket: str) -> None:

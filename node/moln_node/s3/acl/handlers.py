@@ -26,8 +26,10 @@ async def _asked(call: Call, owner: str) -> tuple[Grant, ...]:
     """The grants that the request wants to be in force: by header, or by its body."""
     bucket = call.bucket_record
     grants = requests.from_headers(call.headers, owner, bucket.owner, call.keyring)
+    body = await call.read()
+    if grants is not None and body.strip():
+        raise S3Error("UnexpectedContent", "The ACL is in headers and in a document: send one of them.")
     if grants is None:
-        body = await call.read()
         if not body.strip():
             raise S3Error("MissingSecurityHeader", "Your request was missing a required header: x-amz-acl")
         grants = requests.from_xml(call.parse_xml(body, "MalformedACLError"), owner, call.keyring)
