@@ -18,11 +18,12 @@ from moln_operator.plan.pools import problems
 from moln_operator.plan.teardown import teardown
 from moln_operator.plan.volumes import growth
 from moln_operator.report.outcome import Outcome
+from moln_operator.report.steps import told
 from moln_spec.mapmaking import UnusableCloudError
-from moln_spec.resources.meta import API_VERSION
 
 if TYPE_CHECKING:
     from moln_operator.apply.children import Applier, Change
+    from moln_operator.apply.finalizers import Finalizers
     from moln_operator.apply.push import Pusher
     from moln_operator.kube.inventory import CloudKey
     from moln_operator.observe.gather import Observer
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from moln_operator.report.write import Reporter
     from moln_operator.settings import Settings
     from moln_spec.cloudmap import CloudMap
-    from moln_spec.resources.cloud import Cloud
+    from moln_spec.resources.cloud import Cloud, CloudStatus
 
 logger = logging.getLogger(__name__)
 SOON_SECONDS: Final = 2.0
@@ -48,6 +49,7 @@ class Reconciler:
 
     observer: Observer
     applier: Applier
+    finalizers: Finalizers
     pusher: Pusher
     reporter: Reporter
     orphans: Orphans
@@ -64,6 +66,7 @@ class Reconciler:
         observed = await self.observer.observe(key)
         if observed is None:
             self.applier.forget(key)
+            await self.finalizers.release_pools(self.observer.storage_nodes(key))
             await self.orphans.report(key)
             return None
         if observed.cloud.metadata.deletion_timestamp is not None:
@@ -73,10 +76,8 @@ class Reconciler:
         if not outcome.problems and not observed.cloud.spec.paused:
             try:
                 outcome = await self._bring_about(key, observed)
-            except UnusableCloudError as error:
+            except (UnusableCloudError, NameTakenError) as error:
                 outcome = replace(outcome, problems=error.problems)
-            except NameTakenError as error:
-                outcome = replace(outcome, problems=(str(error),))
             except httpx2.HTTPError as error:
                 if _namespace_ends(error):
                     return None
@@ -84,12 +85,11 @@ class Reconciler:
         status = await self.reporter.report(outcome)
         if failure is not None:
             raise ReconcileError(str(failure)) from failure
-        settled = any(c.type == "Ready" and c.status == "True" for c in status.conditions)
-        return self.settings.poll_seconds if settled or outcome.problems else SOON_SECONDS
+        return self.settings.poll_seconds if outcome.problems or _is_settled(status) else SOON_SECONDS
 
     async def _bring_about(self, key: CloudKey, observed: Observed) -> Outcome:
         """Apply the plan, in an order in which every step finds what it needs."""
-        await self._guard_data(observed.cloud)
+        await self.finalizers.guard_data(observed.cloud)
         for manifest in secrets.missing(observed):
             await self._tell(observed.cloud, await self.applier.create(key, manifest))
         if not observed.has_keys:
@@ -97,25 +97,30 @@ class Reconciler:
             if again is None or not again.has_keys:
                 return Outcome(observed, observed.previous_map, observed.answers, error="the keys are not written yet")
             observed = again
-        cloud_map = cloudmap.next_map(observed)
-        await self._publish(key, observed, cloud_map)
+        step = cloudmap.next_step(observed) if cloudmap.may_begin(observed) else None
+        cloud_map = step.map if step is not None else None
+        if cloud_map is not None:
+            await self._publish(key, observed, cloud_map)
+        await self.finalizers.hold_pools(observed, cloud_map)
         document = credentials(observed)
-        planned = children(observed, document, self.settings)
+        planned = children(observed, cloud_map, document, self.settings)
         for manifest in planned:
             await self._tell(observed.cloud, await self.applier.apply(key, manifest))
-        for kind, name in superfluous(observed, planned):
+        for kind, name in superfluous(observed, planned, cloud_map):
             await self._tell(observed.cloud, await self.applier.delete(key, kind, name))
         await self._grow(key, observed)
+        if cloud_map is None:
+            return Outcome(observed, None, observed.answers)
         answers = await self.pusher.push(observed, cloud_map, document)
-        return Outcome(observed, cloud_map, answers)
+        return Outcome(observed, cloud_map, answers, step=step)
 
     async def _publish(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> None:
         """Store the map before any node can hear of it, so that no epoch is ever made twice."""
         change = await self.applier.apply(key, cloudmap.config_map(observed, cloud_map))
         before = observed.previous_map
         if change is not None and (before is None or before.epoch < cloud_map.epoch):
-            note = f"cloud map epoch {cloud_map.epoch} is published to {len(cloud_map.nodes)} nodes"
-            await self.events.say(observed.cloud, "Normal", "MapPublished", note)
+            for reason, note in told(before, cloud_map):
+                await self.events.say(observed.cloud, "Normal", reason, note)
 
     async def _grow(self, key: CloudKey, observed: Observed) -> None:
         for claim, size in growth(observed).items():
@@ -124,39 +129,24 @@ class Reconciler:
             )
             await self.events.say(observed.cloud, "Normal", "VolumeGrows", f"volume {claim} grows to {size}")
 
-    async def _guard_data(self, cloud: Cloud) -> None:
-        """Hold the Cloud's deletion only where volumes are to be deleted with it."""
-        wanted = cloud.spec.deletion_policy == "Delete"
-        if wanted == (names.FINALIZER in cloud.metadata.finalizers):
-            return
-        kept = [name for name in cloud.metadata.finalizers if name != names.FINALIZER]
-        await self._set_finalizers(cloud, [*kept, names.FINALIZER] if wanted else kept)
-
-    async def _set_finalizers(self, cloud: Cloud, finalizers: list[str]) -> None:
-        key = (cloud.metadata.namespace, cloud.metadata.name)
-        metadata = {"finalizers": finalizers, "uid": cloud.metadata.uid}
-        await self.applier.merge(
-            key, "Cloud", cloud.metadata.name, {"apiVersion": API_VERSION, "kind": "Cloud", "metadata": metadata}
-        )
-
     async def _delete(self, observed: Observed) -> float | None:
         """Take the next step of a deletion; without our finalizer Kubernetes needs no help."""
         cloud = observed.cloud
         key = (cloud.metadata.namespace, cloud.metadata.name)
+        await self.finalizers.release_pools(observed.storage_nodes)
         if names.FINALIZER not in cloud.metadata.finalizers:
             return None
         if cloud.spec.paused:
             await self.reporter.report(Outcome(observed, observed.previous_map, waiting="paused: set paused: false"))
             return None
-        rest = [name for name in cloud.metadata.finalizers if name != names.FINALIZER]
         if cloud.spec.deletion_policy == "Retain":
-            await self._set_finalizers(cloud, rest)
+            await self.finalizers.release_data(cloud)
             return None
         step = teardown(observed)
         for kind, name in step.delete:
             await self._tell(cloud, await self.applier.delete(key, kind, name))
         if not step.waiting:
-            await self._set_finalizers(cloud, rest)
+            await self.finalizers.release_data(cloud)
             return None
         await self.reporter.report(Outcome(observed, observed.previous_map, waiting=step.waiting))
         return SOON_SECONDS
@@ -164,6 +154,12 @@ class Reconciler:
     async def _tell(self, cloud: Cloud, change: Change | None) -> None:
         if change is not None:
             await self.events.say(cloud, "Normal", change.action, f"{change.kind} {change.name}")
+
+
+def _is_settled(status: CloudStatus) -> bool:
+    """Whether all is as it should be, and nothing is on its way."""
+    found = {condition.type: condition.status for condition in status.conditions}
+    return (found["Ready"], found["Progressing"]) == ("True", "False")
 
 
 def _namespace_ends(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from moln_operator import health, page
 from moln_operator.apply.children import Applier
+from moln_operator.apply.finalizers import Finalizers
 from moln_operator.apply.first_cloud import write_first_cloud
 from moln_operator.apply.push import Pusher
 from moln_operator.kube.api import Api
@@ -63,9 +64,11 @@ class Operator:
         ]
         events = Events(api, settings.identity)
         reporter = Reporter(api, self.inventory, events)
+        applier = Applier(api, self.inventory)
         self._reconciler = Reconciler(
             observer=Observer(api, self.inventory, nodes, Zones(api), settings.operator_class),
-            applier=Applier(api, self.inventory),
+            applier=applier,
+            finalizers=Finalizers(applier),
             pusher=self._pusher,
             reporter=reporter,
             orphans=Orphans(self.inventory, reporter),

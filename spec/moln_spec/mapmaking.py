@@ -1,20 +1,21 @@
 """How resources become the cloud map: the one pure function that the operator and `moln dev` share.
 
-A map is made from what is asked for (resources) and what there is (seats: the places where nodes run), never from a
-difference between the two. It keeps what must never change from the previous map: the cloud's identity, the number of
-partitions and each node's number.
+A map is made from what is asked for (resources), what there is (seats: the places where nodes run) and what nodes say,
+never from a difference between two wishes. It keeps what must never change from the previous map: the cloud's identity,
+the number of partitions and each node's number. Who belongs to the cloud is decided by `membership`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy, NodeState
+from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
+from moln_spec.membership import Report, Seat, Step, Wanted, in_order, next_step
 from moln_spec.resources.pool import NODES_PER_CLOUD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from moln_spec.classes import StorageClass
     from moln_spec.resources.cloud import Cloud
@@ -30,25 +31,6 @@ class UnusableCloudError(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A place where a node runs or shall run.
-
-    Attributes:
-        name: the node's name, unique in the cloud.
-        address: host:port of its peer API.
-        pool: the pool that it belongs to.
-        zone: its failure zone; empty when unknown.
-        state: where the node is in its life.
-    """
-
-    name: str
-    address: str
-    pool: str
-    zone: str = ""
-    state: NodeState = "active"
 
 
 def pool_weights(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> dict[str, float]:
@@ -103,13 +85,7 @@ def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[s
         f"StorageNode {pool.metadata.name} (storageClasses)" for pool in storage_nodes if pool.spec.storage_classes
     ]
     bound += [f"assignment rule {rule.name or rule.pool} (pool)" for rule in cloud.spec.assignment_rules if rule.pool]
-    found = [f"{name}: with several nodes this release can't bind bytes to a pool; leave it out" for name in bound]
-    found += [
-        f"StorageNode {pool.metadata.name} (lostNodes): this release refills an empty disk by itself; leave it out"
-        for pool in storage_nodes
-        if pool.spec.lost_nodes
-    ]
-    return found
+    return [f"{name}: with several nodes this release can't bind bytes to a pool; leave it out" for name in bound]
 
 
 def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
@@ -132,81 +108,72 @@ def make_map(
     cloud: Cloud,
     storage_nodes: Sequence[StorageNode],
     policies: Sequence[ReplicationPolicy],
-    nodes: Sequence[Seat],
+    seats: Sequence[Seat],
     previous: CloudMap | None,
     *,
     identity: str | None = None,
-) -> CloudMap:
-    """The map that follows `previous`; `previous` itself when nothing changes.
+    reports: Mapping[str, Report] | None = None,
+) -> Step:
+    """The map that follows `previous`, itself when nothing changes, and what the next one waits for.
 
-    `identity` is the uid of a first map; absent, the Cloud's own. Policies of other clouds are left out. Raises
-    UnusableCloudError when the resources contradict each other.
+    `identity` is the uid of a first map; absent, the Cloud's own. Policies of other clouds are left out. `reports` is
+    what nodes say that answer, by name. Raises UnusableCloudError when the resources contradict each other.
     """
     found = [*problems(cloud, storage_nodes)]
     uid = previous.uid if previous is not None else identity or cloud.metadata.uid
     if not uid:
         found.append("the cloud has no identity; give metadata.uid or an identity")
-    if not nodes:
+    if not seats:
         found.append("the cloud has no nodes yet")
     if found:
         raise UnusableCloudError(found)
-    members, next_number = _number(nodes, pool_weights(cloud, storage_nodes), previous)
-    drawn = CloudMap(
-        cloud=cloud.metadata.name,
-        uid=uid,
-        epoch=previous.epoch if previous is not None else 1,
-        partitions=previous.partitions if previous is not None else PARTITIONS,
-        next_number=next_number,
-        nodes=members,
-        storage_classes=tuple(
+    weights = pool_weights(cloud, storage_nodes)
+    wanted = Wanted(
+        seats=tuple(replace(seat, weight=weights.get(seat.pool, 1.0)) for seat in seats),
+        policies=_policies(cloud.metadata.name, policies),
+        lost=lost_nodes(cloud, storage_nodes),
+    )
+    if len(seats) > 1 and (refused := _policies_not_with_many(wanted.policies)):
+        raise UnusableCloudError(refused)
+    rules: dict[str, Any] = {
+        "storage_classes": tuple(
             storage_class.model_copy(update={"pools": _narrowed(storage_class, cloud, storage_nodes)})
             for storage_class in cloud.spec.storage_classes
         ),
-        assignment_rules=cloud.spec.assignment_rules,
-        policies=_policies(cloud.metadata.name, policies),
-        limits=cloud.spec.limits,
+        "assignment_rules": cloud.spec.assignment_rules,
+        "limits": cloud.spec.limits,
+    }
+    if previous is None:
+        return Step(_first(cloud.metadata.name, uid, wanted).model_copy(update=rules))
+    step = next_step(previous, wanted, reports or {})
+    drawn = step.map.model_copy(update={"cloud": cloud.metadata.name, **rules, "epoch": previous.epoch})
+    same = drawn == previous
+    return replace(step, map=previous if same else drawn.model_copy(update={"epoch": previous.epoch + 1}))
+
+
+def lost_nodes(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> frozenset[str]:
+    """The nodes whose disk is gone for good, by the user's word."""
+    pools = [pool.spec for pool in storage_nodes if pool.metadata.name != cloud.metadata.name]
+    lost = {name for pool in pools for name in pool.lost_nodes}
+    return frozenset(lost | set(cloud.spec.nodes.lost_nodes if cloud.spec.nodes is not None else ()))
+
+
+def _first(name: str, uid: str, wanted: Wanted) -> CloudMap:
+    """The first map: everybody is a member from the beginning."""
+    nodes = tuple(
+        MapNode(name=seat.name, number=number, address=seat.address, pool=seat.pool, zone=seat.zone, weight=seat.weight)
+        for number, seat in enumerate(sorted(wanted.seats, key=in_order))
     )
-    if len(drawn.nodes) > 1 and (refused := _policies_not_with_many(drawn.policies)):
-        raise UnusableCloudError(refused)
-    if previous is None or drawn == previous:
-        return previous or drawn
-    if drawn.placement != previous.placement:
-        raise UnusableCloudError([_FIXED])
-    return drawn.model_copy(update={"epoch": previous.epoch + 1})
-
-
-_FIXED: Final = (
-    "this release can't change who owns what in a running cloud: its nodes and, where there are several, their weights "
-    "and the number of copies stay as they were when it was made; set them back (apply a ReplicationPolicy before its "
-    "Cloud)"
-)
-
-
-def _number(
-    seats: Sequence[Seat], weights: dict[str, float], previous: CloudMap | None
-) -> tuple[tuple[MapNode, ...], int]:
-    """The nodes of the map, each with the number it had before or a new one, and the lowest number never given."""
-    before = {node.name: node for node in previous.nodes} if previous is not None else {}
-    known = {name: node.number for name, node in before.items()}
-    next_number = max([previous.next_number if previous is not None else 0, *(n + 1 for n in known.values())])
-    moves = len(seats) == 1  # owners depend on zones: with several nodes one that is scheduled elsewhere keeps its zone
-    members: list[MapNode] = []
-    for seat in sorted(seats, key=lambda seat: (seat.pool, len(seat.name), seat.name)):
-        number = known.get(seat.name)
-        if number is None:
-            number, next_number = next_number, next_number + 1
-        members.append(
-            MapNode(
-                name=seat.name,
-                number=number,
-                address=seat.address,
-                pool=seat.pool,
-                zone=seat.zone if moves or seat.name not in before else before[seat.name].zone,
-                weight=weights.get(seat.pool, 1.0),
-                state=seat.state,
-            )
-        )
-    return tuple(members), next_number
+    return CloudMap(
+        cloud=name,
+        uid=uid,
+        epoch=1,
+        partitions=PARTITIONS,
+        next_number=len(nodes),
+        nodes=nodes,
+        policies=wanted.policies,
+        given_up=tuple(sorted(wanted.lost)),
+    )
 
 
 def _pools_of(storage_class: StorageClass, cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> tuple[str, ...]:

@@ -234,11 +234,12 @@ class _Decision:
             if any(node.state == "leaving" for node in self.draft.nodes):
                 self._settled(set())
             return False
+        if len({(node.name, node.number) for node in (*_members(self.draft), *_members(led))}) == 1:
+            self.draft = led  # of one node there is nothing to move
+            return True
         if starting or not self._settled(set()):
             return False
-        members = {(node.name, node.number) for node in (*_members(self.draft), *_members(led))}
-        change = None if len(members) == 1 else Change(before=before, since=self.last.epoch + 1)
-        self.draft = led.model_copy(update={"change": change})
+        self.draft = led.model_copy(update={"change": Change(before=before, since=self.last.epoch + 1)})
         return True
 
     def _settled(self, gone: set[str]) -> bool:

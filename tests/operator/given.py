@@ -12,7 +12,7 @@ from moln_operator.observe.nodes import Answer, NodeStatus
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.report.outcome import Outcome
 from moln_operator.settings import Settings
-from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.cloudmap import CloudMap, MapNode, NodeState
 from moln_spec.credentials import MasterKey
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.storagenode import StorageNode
@@ -36,6 +36,15 @@ def a_pool(name: str, **spec: Any) -> StorageNode:
     return StorageNode.model_validate(
         {"metadata": {"name": name, "namespace": "home"}, "spec": {"cloudRef": {"name": "photos"}, **spec}}
     )
+
+
+def a_map_of(states: dict[str, NodeState], **more: Any) -> CloudMap:
+    """A map whose nodes are in these states; a node's pool is its name without the ordinal."""
+    nodes = tuple(
+        MapNode(name=name, number=number, address=name, pool=name.rpartition("-")[0], state=state)
+        for number, (name, state) in enumerate(states.items())
+    )
+    return CloudMap(**{"cloud": "photos", "uid": "u1", "epoch": 1, "nodes": nodes, "next_number": len(nodes), **more})
 
 
 def a_map(epoch: int = 1, uid: str = "u1") -> CloudMap:
@@ -70,14 +79,14 @@ def a_claim(name: str, size: str) -> Known:
     return known({"kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "home"}, "spec": spec})
 
 
-def a_stateful_set(size: str = "10Gi", **status: Any) -> Known:
+def a_stateful_set(size: str = "10Gi", replicas: int = 1, **status: Any) -> Known:
     """A StatefulSet, as the inventory keeps it."""
     template = {"spec": {"resources": {"requests": {"storage": size}}}}
     return known(
         {
             "kind": "StatefulSet",
             "metadata": {"name": "photos", "namespace": "home"},
-            "spec": {"volumeClaimTemplates": [template]},
+            "spec": {"volumeClaimTemplates": [template], "replicas": replicas},
             "status": status,
         }
     )
@@ -86,7 +95,7 @@ def a_stateful_set(size: str = "10Gi", **status: Any) -> Known:
 def an_answer(*, ready: bool = True, epoch: int = 1, uid: str = "u1", used: int = 10, **more: Any) -> Answer:
     """What a healthy node says."""
     status = NodeStatus(
-        node="photos-0",
+        node=more.pop("node", "photos-0"),
         uid=uid,
         epoch=epoch,
         version="0.1.0",

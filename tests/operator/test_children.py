@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def planned(cloud: Cloud | None = None, **more: Any) -> dict[tuple[str, str], dict[str, Any]]:
     """Every child by kind and name."""
     state = observed(cloud, **more)
-    return {(m["kind"], m["metadata"]["name"]): m for m in children(state, credentials(state), SETTINGS)}
+    return {
+        (m["kind"], m["metadata"]["name"]): m for m in children(state, state.previous_map, credentials(state), SETTINGS)
+    }
 
 
 def test_a_cloud_alone_gets_everything_it_needs() -> None:
@@ -127,8 +129,10 @@ def test_an_ingress_comes_and_goes_with_the_spec() -> None:
     spec = planned(asked)["Ingress", "photos"]["spec"]
     assert spec["tls"] == [{"hosts": ["s3.example.org"], "secretName": "cert"}]
     state = observed(children=frozenset({("Ingress", "photos"), ("Service", "photos"), ("StatefulSet", "old")}))
-    plan = children(state, credentials(state), SETTINGS)
-    assert superfluous(state, plan) == (("Ingress", "photos"),), "and never a StatefulSet: it stands for data"
+    plan = children(state, state.previous_map, credentials(state), SETTINGS)
+    assert superfluous(state, plan, state.previous_map) == (("Ingress", "photos"),), (
+        "and never a StatefulSet: it stands for data"
+    )
 
 
 def test_the_cloud_is_the_authority_over_its_default_pool() -> None:

@@ -9,13 +9,20 @@ import pytest
 import yaml
 
 from moln_spec.cloudmap import CloudMap
-from moln_spec.mapmaking import Seat, UnusableCloudError, make_map
+from moln_spec.mapmaking import UnusableCloudError
+from moln_spec.mapmaking import make_map as make_step
+from moln_spec.membership import Report, Seat
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.policy import ReplicationPolicy
 from moln_spec.resources.storagenode import StorageNode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEAT = Seat(name="photos-0", address="photos-0.photos-nodes:9001", pool="photos", zone="a")
+
+
+def make_map(*arguments: Any, **more: Any) -> CloudMap:
+    """The map alone."""
+    return make_step(*arguments, **more).map
 
 
 def a_cloud(**spec: Any) -> Cloud:
@@ -118,7 +125,6 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
             [],
             "assignment rule photos .pool.: with several nodes",
         ),
-        (a_cloud(), [a_pool("more", lostNodes=["more-0"])], "StorageNode more .lostNodes.: this release refills"),
     ],
 )
 def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageNode], sentence: str) -> None:
@@ -143,22 +149,29 @@ def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPo
     assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
 
 
-@pytest.mark.parametrize("change", ["nodes", "weight", "copies"])
-def test_who_owns_what_stays_as_it_was_made(change: str) -> None:
-    """With several nodes no edit moves a key; a node that is scheduled into another zone keeps its own in the map."""
+def test_who_belongs_to_the_cloud_is_a_step_of_its_own() -> None:
+    """More nodes are named, and join by a change; rules are obeyed at once beside it; lost nodes of any pool count."""
     two = [SEAT, Seat("photos-1", "photos-1:9001", "photos", zone="a")]
     first = make_map(a_cloud(nodes={"replicas": 2}), [], [], two, None)
-    moved = [SEAT, Seat("photos-1", "elsewhere:9001", "photos", zone="b")]
-    second = make_map(a_cloud(nodes={"replicas": 2}), [], [], moved, first)
-    assert second.epoch == 2
-    assert second.placement == first.placement
-    cloud = a_cloud(nodes={"replicas": 2, "weight": 2.0 if change == "weight" else 1.0})
-    seats = [*two, Seat("photos-2", "photos-2:9001", "photos")] if change == "nodes" else two
-    policies = [a_policy("one", copies=1)] if change == "copies" else []
-    with pytest.raises(UnusableCloudError, match="can't change who owns what"):
-        make_map(cloud, [], policies, seats, first)
-    with pytest.raises(UnusableCloudError, match="can't change who owns what"):
-        make_map(a_cloud(nodes={"replicas": 2}), [], [], two, make_map(a_cloud(), [], [], [SEAT], None))
+    more = a_cloud(nodes={"replicas": 3, "weight": 2}, limits={"reservePercent": 5})
+    three = [*two, Seat("photos-2", "photos-2:9001", "photos")]
+    named = make_step(more, [], [], three, first)
+    assert [(node.state, node.weight) for node in named.map.nodes] == [("active", 1), ("active", 1), ("spare", 2)]
+    assert named.map.limits.reserve_percent == 5
+    assert named.waits == ("starting: photos-2",)
+    said = {name: Report(2, strays=0, registers=number % 2) for number, name in enumerate(("photos-2", "photos-1"))}
+    begun = make_map(more, [], [], three, named.map, reports={**said, "photos-0": Report(2, strays=0)})
+    assert [(node.state, node.weight) for node in begun.nodes] == [("active", 2), ("active", 2), ("joining", 2)]
+    assert begun.change is not None
+    lost = make_map(
+        a_cloud(nodes={"replicas": 2, "lostNodes": ["photos-1"]}),
+        [a_pool("photos", lostNodes=["photos-0"])],
+        [],
+        two,
+        first,
+        reports={"photos-0": Report(1, strays=0)},
+    )
+    assert lost.given_up == ("photos-1",)
 
 
 def test_only_the_clouds_own_policies_are_in_its_map() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
 
 from moln.errors import CliError, Exit
-from moln_spec.mapmaking import Seat, UnusableCloudError, make_map
+from moln_spec.mapmaking import UnusableCloudError, make_map
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.policy import ReplicationPolicy
 from moln_spec.resources.storagenode import StorageNode
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moln_spec.cloudmap import CloudMap
+    from moln_spec.membership import Seat
 
 Resource = Cloud | StorageNode | ReplicationPolicy
 _KINDS: dict[str, type[Resource]] = {
@@ -26,6 +27,11 @@ _KINDS: dict[str, type[Resource]] = {
     "StorageNode": StorageNode,
     "ReplicationPolicy": ReplicationPolicy,
 }
+
+_FIXED: Final = (
+    "`moln dev` can't change who owns what in a cloud that has data: its nodes, their weights and the number of copies "
+    "stay as they were; set them back, or begin with another --data folder"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,17 @@ class CloudFile:
         return CloudFile(self.cloud.model_copy(update={"spec": spec}), self.storage_nodes, self.policies)
 
     def make_map(self, seats: Sequence[Seat], previous: CloudMap | None, identity: str) -> CloudMap:
-        """The map that follows `previous`, itself if nothing changes; CliError if the resources contradict."""
+        """The map that follows `previous`, itself if nothing changes; CliError if the resources contradict.
+
+        Nobody looks after changes of nodes here, so who owns what stays as it was made.
+        """
         try:
-            return make_map(self.cloud, self.storage_nodes, self.policies, seats, previous, identity=identity)
+            step = make_map(self.cloud, self.storage_nodes, self.policies, seats, previous, identity=identity)
         except UnusableCloudError as error:
             raise CliError(str(error), Exit.USAGE) from error
+        if step.waits or step.refusal is not None:
+            raise CliError(_FIXED, Exit.USAGE)
+        return step.map
 
 
 def read(path: Path) -> str:

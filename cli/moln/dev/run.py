@@ -23,7 +23,7 @@ from moln.dev.push import push_map
 from moln.errors import CliError, Exit
 from moln.files import write_private
 from moln_spec.credentials import AccessKey, Credentials
-from moln_spec.mapmaking import Seat
+from moln_spec.membership import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 class NameTakenError(Exception):
     """An object that is not the cloud's has the name of a child; it is left alone."""
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, as sentences for the user."""
+        return (str(self),)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

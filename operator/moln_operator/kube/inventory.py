@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from moln_operator.kube import labels
@@ -77,6 +78,8 @@ def _content(manifest: Manifest) -> Manifest:
         return {
             "node": spec.get("nodeName", ""),
             "ip": status.get("podIP", ""),
+            "created": created(manifest),
+            "revision": (manifest["metadata"].get("labels") or {}).get("controller-revision-hash", ""),
             "started": any(entry.get("started") for entry in status.get("containerStatuses", ())),
             "conditions": {entry["type"]: entry for entry in status.get("conditions", ())},
             "waiting": [_waiting(e) for e in status.get("containerStatuses", ()) if "waiting" in e.get("state", {})],
@@ -88,8 +91,16 @@ def _content(manifest: Manifest) -> Manifest:
         }
     kept = {name: manifest[name] for name in _KEPT.get(kind, ()) if name in manifest}
     if kind == "StatefulSet":
-        kept["spec"] = {"volumeClaimTemplates": manifest.get("spec", {}).get("volumeClaimTemplates", [])}
+        spec = manifest.get("spec", {})
+        kept["spec"] = {name: spec[name] for name in ("replicas", "volumeClaimTemplates") if name in spec}
+        kept["created"] = created(manifest)
     return kept
+
+
+def created(manifest: Manifest) -> float:
+    """When an object was made, in seconds since 1970."""
+    stamp = manifest["metadata"].get("creationTimestamp")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
 
 
 def _waiting(container: Manifest) -> tuple[str, str]:

@@ -65,7 +65,7 @@ class Observer:
         answers = await self._answers(pods, cluster)
         return Observed(
             cloud=cloud,
-            storage_nodes=tuple(StorageNode.model_validate(e.content) for e in self._inventory.of(key, "StorageNode")),
+            storage_nodes=self.storage_nodes(key),
             policies=tuple(
                 ReplicationPolicy.model_validate(e.content) for e in self._inventory.of(key, "ReplicationPolicy")
             ),
@@ -91,6 +91,10 @@ class Observer:
             zones={name: await self._zones.of(pod.content["node"]) for name, pod in pods.items()},
             now=time.time(),
         )
+
+    def storage_nodes(self, key: CloudKey) -> tuple[StorageNode, ...]:
+        """The StorageNodes that refer to a Cloud, whether or not that exists."""
+        return tuple(StorageNode.model_validate(entry.content) for entry in self._inventory.of(key, "StorageNode"))
 
     def _by_name(self, key: CloudKey, kind: str) -> dict[str, Known]:
         return {entry.name: entry for entry in self._inventory.of(key, kind)}

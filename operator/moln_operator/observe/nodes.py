@@ -36,8 +36,18 @@ class NodeCheck(BaseModel):
     message: str = ""
 
 
+class NodeMoving(BaseModel):
+    """How far a node's pass over what changes owners is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    done: int
+    total: int
+    bytes: int
+
+
 class NodeStatus(BaseModel):
-    """The part of a node's `/v1/status` that the operator reads."""
+    """The part of a node's `/v1/status` that the operator reads. What an older release does not say is not known."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
@@ -51,8 +61,15 @@ class NodeStatus(BaseModel):
     checks: tuple[NodeCheck, ...] = ()
     capacity_bytes: int
     used_bytes: int
+    free_bytes: int = 0
     objects: int
     uptime_seconds: float
+    counts: bool = True
+    passed: int | None = None
+    moving: NodeMoving | None = None
+    strays: int | None = None
+    registers: int = 1
+    hints: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ class Observed:
         """Whether every Secret is there that nodes cannot start without."""
         return self.root is not None and self.cluster is not None and self.master_keys is not None
 
+    def placed(self, pod: str) -> bool:
+        """Whether a pod has a machine."""
+        return pod in self.pods and bool(self.pods[pod].content["node"])
+
     def answer(self, pod: str) -> Answer:
         """What the node of a pod said."""
         return self.answers.get(pod, Answer(error="its pod has no address yet"))

@@ -8,7 +8,7 @@ from moln_operator.kube import labels
 from moln_operator.plan import names, network
 from moln_operator.plan.credentials import secret
 from moln_operator.plan.disruption import disruption_budget
-from moln_operator.plan.pools import default_storage_node, pools
+from moln_operator.plan.pools import default_storage_node, pools, replicas
 from moln_operator.plan.statefulset import stateful_set
 from moln_spec.resources.meta import API_VERSION
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
     from moln_operator.observe.state import Observed
     from moln_operator.settings import Settings
+    from moln_spec.cloudmap import CloudMap
     from moln_spec.credentials import Credentials
     from moln_spec.resources.cloud import Cloud
 
@@ -23,10 +24,12 @@ PRUNED: Final = ("Ingress", "PodDisruptionBudget", "NetworkPolicy", "Service")
 """Kinds of which a child that is no longer planned is deleted. Never one that stands for data."""
 
 
-def children(observed: Observed, document: Credentials, settings: Settings) -> tuple[Manifest, ...]:
-    """Every owned child of the cloud; the map comes apart, because it has no owner."""
+def children(
+    observed: Observed, cloud_map: CloudMap | None, document: Credentials, settings: Settings
+) -> tuple[Manifest, ...]:
+    """Every owned child of a cloud that is to obey this map; the map comes apart, because it has no owner."""
     cloud = observed.cloud
-    every_pool = pools(observed)
+    counts = {name: replicas(observed, name, cloud_map) for name in pools(observed)}
     planned = [
         default_storage_node(cloud),
         service_account(cloud),
@@ -35,10 +38,11 @@ def children(observed: Observed, document: Credentials, settings: Settings) -> t
         network.client_service(cloud),
         network.ingress(cloud),
         network.network_policy(cloud, settings),
-        disruption_budget(cloud.metadata.name, sum(pool.replicas for pool in every_pool.values())),
+        disruption_budget(cloud.metadata.name, sum(counts.values())),
         *(
-            stateful_set(cloud, name, pool, observed.stateful_sets.get(name), settings)
-            for name, pool in every_pool.items()
+            stateful_set(cloud, name, pool, counts[name], observed.stateful_sets.get(name), settings)
+            for name, pool in pools(observed).items()
+            if counts[name]
         ),
     ]
     return tuple(owned(manifest, cloud) for manifest in planned if manifest is not None)
@@ -69,7 +73,21 @@ def service_account(cloud: Cloud) -> Manifest:
     }
 
 
-def superfluous(observed: Observed, planned: tuple[Manifest, ...]) -> tuple[tuple[str, str], ...]:
-    """Kind and name of each child that exists, is no longer planned, and may be deleted."""
+def superfluous(
+    observed: Observed, planned: tuple[Manifest, ...], cloud_map: CloudMap | None
+) -> tuple[tuple[str, str], ...]:
+    """Kind and name of each child that exists, is no longer planned, and may be deleted.
+
+    A StatefulSet may be, once the map has no node of its pool any more: each was emptied. Its volumes stay.
+    """
     kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in planned}
-    return tuple(sorted(child for child in observed.children if child[0] in PRUNED and child not in kept))
+    emptied: set[str] = set()
+    if cloud_map is not None:
+        emptied = observed.stateful_sets.keys() - {node.pool for node in cloud_map.nodes}
+    return tuple(
+        sorted(
+            (kind, name)
+            for kind, name in observed.children - kept
+            if kind in PRUNED or (kind == "StatefulSet" and name in emptied)
+        )
+    )

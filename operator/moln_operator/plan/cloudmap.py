@@ -1,18 +1,26 @@
-"""The cloud map from the observed state, and the ConfigMap that holds it."""
+"""The next cloud map from the observed state, and the ConfigMap that holds it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from moln_operator.kube import labels
 from moln_operator.plan import names
-from moln_operator.plan.pools import pools
-from moln_spec.mapmaking import Seat, make_map
+from moln_operator.plan.pools import wanted_pools, wanted_storage_nodes
+from moln_spec.mapmaking import make_map
+from moln_spec.membership import Report, Seat
+from moln_spec.room import Volume
 
 if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
     from moln_operator.observe.state import Observed
     from moln_spec.cloudmap import CloudMap
+    from moln_spec.membership import Step
+
+PLACED_SECONDS: Final = 30.0
+"""How long a first map waits for pods to be placed: a pod without a machine has no zone yet."""
+START_SECONDS: Final = 180.0
+"""How long those who are to join wait for one whose pod has not come up."""
 
 
 def seats(observed: Observed) -> tuple[Seat, ...]:
@@ -30,22 +38,54 @@ def seats(observed: Observed) -> tuple[Seat, ...]:
             address=names.peer_address(pod, cloud.name, cloud.namespace),
             pool=pool,
             zone=zones.get(pod, ""),
+            awaited=_awaited(observed, pod),
         )
-        for pool, spec in pools(observed).items()
+        for pool, spec in wanted_pools(observed).items()
         for ordinal in range(spec.replicas)
     )
 
 
-def next_map(observed: Observed) -> CloudMap:
-    """The map that nodes shall obey; the previous one when nothing changed. UnusableCloudError."""
-    others = tuple(p for p in observed.storage_nodes if p.metadata.name != observed.cloud.metadata.name)
+def _awaited(observed: Observed, pod: str) -> bool:
+    """Whether a node may be expected to answer within moments: its pod is young, and not in trouble."""
+    known = observed.pods.get(pod)
+    if known is None:
+        return True
+    unplaced = known.content["conditions"].get("PodScheduled", {}).get("status") == "False"
+    return not unplaced and observed.now - known.content["created"] < START_SECONDS
+
+
+def reports(observed: Observed) -> dict[str, Report]:
+    """What the nodes that answer say, by name; one with another cloud's data says nothing here."""
+    found: dict[str, Report] = {}
+    for name, answer in observed.answers.items():
+        status = answer.status
+        if status is None or status.node != name or observed.previous_map is None:
+            continue
+        if status.uid == observed.previous_map.uid:
+            volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
+            found[name] = Report(status.epoch, status.passed, status.strays, status.registers, volume)
+    return found
+
+
+def may_begin(observed: Observed) -> bool:
+    """Whether a first map may be made: every pod has a machine, and so a zone, or was waited for long enough."""
+    wanted = seats(observed)
+    if observed.previous_map is not None or len(wanted) < 2 or all(observed.placed(seat.name) for seat in wanted):
+        return True
+    sets = [observed.stateful_sets.get(pool) for pool in wanted_pools(observed)]
+    return all(known is not None and observed.now - known.content["created"] > PLACED_SECONDS for known in sets)
+
+
+def next_step(observed: Observed) -> Step:
+    """The map that nodes shall obey, the last one when nothing changed, and what is waited for. UnusableCloudError."""
     return make_map(
         observed.cloud,
-        others,
+        wanted_storage_nodes(observed),
         observed.policies,
         seats(observed),
         observed.previous_map,
         identity=observed.cluster.identity if observed.cluster is not None else None,
+        reports=reports(observed),
     )
 
 

@@ -15,6 +15,7 @@ VOLUME: Final = "data"
 S3_PORT: Final = 9000
 PEER_PORT: Final = 9001
 FINALIZER: Final = "moln.dev/delete-data"
+DRAIN_FINALIZER: Final = "moln.dev/drain"
 
 
 def nodes_service(cloud: str) -> str:
@@ -50,6 +51,11 @@ def service_account(cloud: str) -> str:
 def pod(pool: str, ordinal: int) -> str:
     """The pod, and so the node, with this ordinal in a pool."""
     return f"{pool}-{ordinal}"
+
+
+def ordinal(pod_name: str) -> int:
+    """The ordinal of a pod in its pool."""
+    return int(pod_name.rpartition("-")[2])
 
 
 def claim(pod_name: str) -> str:

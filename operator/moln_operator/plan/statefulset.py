@@ -29,8 +29,10 @@ STOP_SECONDS: Final = 25
 GRACE_SECONDS: Final = 45
 
 
-def stateful_set(cloud: Cloud, pool_name: str, pool: Pool, existing: Known | None, settings: Settings) -> Manifest:
-    """The StatefulSet of one pool.
+def stateful_set(
+    cloud: Cloud, pool_name: str, pool: Pool, replicas: int, existing: Known | None, settings: Settings
+) -> Manifest:
+    """The StatefulSet of one pool, with so many pods.
 
     What can't change on an existing one is taken from it: the size in its volume template (volumes themselves grow by
     their claims).
@@ -41,7 +43,7 @@ def stateful_set(cloud: Cloud, pool_name: str, pool: Pool, existing: Known | Non
         "kind": "StatefulSet",
         "metadata": {"name": pool_name, "labels": {**labels.of_cloud(cloud.metadata.name), **selected}},
         "spec": {
-            "replicas": pool.replicas,
+            "replicas": replicas,
             "serviceName": names.nodes_service(cloud.metadata.name),
             "podManagementPolicy": "Parallel",
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from moln_spec.quantity import short
 from moln_spec.resources.meta import Condition
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def verdicts(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
         ready(outcome, nodes),
         progressing(outcome, nodes),
         degraded(outcome, nodes, used_percent),
+        scale_down_blocked(outcome),
     ]
     if outcome.observed.cloud.spec.paused:
         found.append(Verdict("Paused", "True", "AskedFor", "the operator changes nothing; set paused: false to go on"))
@@ -56,17 +58,19 @@ def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
         epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
         still = f"; nodes go on by the last accepted spec (epoch {epoch})" if epoch else ""
         return Verdict("Ready", "False", "NotAccepted", "; ".join(outcome.problems) + still)
-    waiting = [node for node in nodes if not node.ready]
+    serving = [node for node in nodes if node.serves]
+    waiting = [node for node in serving if not node.ready]
     if waiting:
         return not_ready(waiting)
     epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
-    behind = [node.name for node in nodes if node.epoch < epoch]
-    if not nodes or not epoch or behind:
+    behind = [node.name for node in serving if node.epoch < epoch]
+    if not serving or not epoch or behind:
         text = f"epoch {epoch} of the map has not reached {', '.join(behind) or 'any node'}"
         return Verdict("Ready", "False", "MapNotAcknowledged", text)
     if outcome.error:
         return Verdict("Ready", "False", "ApplyFailed", outcome.error)
-    return Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve; {_copies(len(nodes))}")
+    count = len(serving)
+    return Verdict("Ready", "True", "AllNodesReady", f"{count} of {count} nodes serve; {_copies(count)}")
 
 
 def not_ready(waiting: Sequence[NodeState]) -> Verdict:
@@ -86,6 +90,9 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
         return Verdict("Progressing", "True", "Deleting", outcome.waiting)
     if outcome.problems or observed.cloud.spec.paused:
         return Verdict("Progressing", "False", "Stopped", "nothing is changed until that is resolved")
+    moves = movement(outcome, nodes)
+    if moves is not None:
+        return moves
     for name, known in sorted(observed.stateful_sets.items()):
         status = known.content.get("status") or {}
         if status.get("currentRevision") != status.get("updateRevision"):
@@ -94,6 +101,50 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
     return Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
+
+
+def movement(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
+    """What is under way among the nodes of the map, and what it waits for; None where nothing is."""
+    cloud_map, step = outcome.cloud_map, outcome.step
+    if cloud_map is None or step is None:
+        return None
+    waits = "; ".join(step.waits)
+    if cloud_map.change is not None:
+        return Verdict("Progressing", "True", "Rebalancing", _sentence(_progress(outcome), waits))
+    leaving = [node.name for node in nodes if node.state == "leaving"]
+    if leaving:
+        return Verdict("Progressing", "True", "Emptying", _sentence(f"{', '.join(leaving)} being emptied", waits))
+    spares = [node for node in nodes if node.state == "spare"]
+    if spares:
+        words = "; ".join(f"{node.name}: {node.why or 'it is about to be taken in'}" for node in spares)
+        return Verdict("Progressing", "True", "NodesStarting", _sentence(words, waits))
+    return Verdict("Progressing", "True", "Waiting", waits) if waits else None
+
+
+def _progress(outcome: Outcome) -> str:
+    """How far the stage of a change is, by what the nodes say."""
+    change = outcome.cloud_map.change if outcome.cloud_map is not None else None
+    doing = "confirming" if change is not None and change.stage == "confirming" else "copying"
+    passes = [answer.status.moving for answer in outcome.answers.values() if answer.status is not None]
+    moving = [found for found in passes if found is not None]
+    total = sum(found.total for found in moving)
+    if not total:
+        return f"{doing} what changes owners"
+    done = min(total, sum(found.done for found in moving))
+    moved = short(sum(found.bytes for found in moving))
+    return f"{doing} what changes owners: {done} of about {total} keys, {moved}B moved"
+
+
+def _sentence(what: str, waits: str) -> str:
+    return f"{what} ({waits})" if waits else what
+
+
+def scale_down_blocked(outcome: Outcome) -> Verdict:
+    """Whether nodes that shall leave can't, so that somebody has to do something."""
+    refusal = outcome.step.refusal if outcome.step is not None else None
+    if refusal is None:
+        return Verdict("ScaleDownBlocked", "False", "AsExpected")
+    return Verdict("ScaleDownBlocked", "True", refusal.reason, refusal.message)
 
 
 def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> Verdict:

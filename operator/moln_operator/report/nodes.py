@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from moln_operator.observe.nodes import Answer
 from moln_operator.plan import names
-from moln_operator.plan.pools import pools
+from moln_operator.plan.pools import node_names, wanted_pools
 
 if TYPE_CHECKING:
     from moln_operator.kube.inventory import Known
@@ -23,6 +23,8 @@ class NodeState:
     Attributes:
         name: its name.
         pool: its pool.
+        state: where it is in its life, as the map says; empty where the map does not name it.
+        wanted: the user asks for it.
         exists: its pod exists.
         ready: it answers, says that it is ready, and Kubernetes sends it requests.
         why: a sentence when it is not ready.
@@ -39,14 +41,27 @@ class NodeState:
     epoch: int
     starting: bool = False
     stranger: bool = False
+    state: str = ""
+    wanted: bool = True
+
+    @property
+    def serves(self) -> bool:
+        """Whether clients depend on it: not before it is taken in. Without a map that is everybody."""
+        return self.state != "spare"
 
 
 def node_states(outcome: Outcome) -> tuple[NodeState, ...]:
-    """Every node that the spec asks for, by pool and number."""
-    return tuple(
-        _state(outcome, pool, names.pod(pool, ordinal))
-        for pool, spec in pools(outcome.observed).items()
+    """Every node that the spec asks for or the map names, by pool and number."""
+    cloud_map = outcome.cloud_map
+    states = {node.name: node.state for node in cloud_map.nodes} if cloud_map is not None else {}
+    wanted = {
+        names.pod(pool, ordinal)
+        for pool, spec in wanted_pools(outcome.observed).items()
         for ordinal in range(spec.replicas)
+    }
+    return tuple(
+        replace(_state(outcome, pool, name), state=states.get(name, ""), wanted=name in wanted)
+        for name, pool in node_names(outcome.observed, cloud_map).items()
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from moln_operator.observe.nodes import Answer
     from moln_operator.observe.state import Observed
     from moln_spec.cloudmap import CloudMap
+    from moln_spec.membership import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Outcome:
         problems: why the spec could not be put into effect, as sentences.
         error: what failed on the way; empty when nothing did.
         waiting: what a deletion waits for.
+        step: what was decided of the nodes' membership; None where nothing was.
     """
 
     observed: Observed
@@ -32,3 +34,4 @@ class Outcome:
     problems: tuple[str, ...] = ()
     error: str = ""
     waiting: str = ""
+    step: Step | None = None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import status_of
-from moln_operator.report.conditions import Verdict, dated, not_ready, verdicts
+from moln_operator.plan.pools import deleted
+from moln_operator.report.conditions import Verdict, dated, not_ready, scale_down_blocked, verdicts
 from moln_operator.report.nodes import NodeState, node_states
 from moln_spec.quantity import short
 from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, Usage
@@ -26,7 +27,7 @@ def cloud_status(outcome: Outcome) -> CloudStatus:
     cloud = observed.cloud
     nodes = node_states(outcome)
     usage = _usage(outcome)
-    epochs = [node.epoch for node in nodes]
+    epochs = [node.epoch for node in nodes if node.serves]
     return CloudStatus(
         observed_generation=cloud.metadata.generation,
         conditions=dated(
@@ -50,12 +51,13 @@ def cloud_status(outcome: Outcome) -> CloudStatus:
 
 def count(nodes: Sequence[NodeState]) -> NodeCount:
     """How many nodes there are."""
-    ready = sum(node.ready for node in nodes)
+    desired = sum(node.wanted for node in nodes)
+    ready = sum(node.ready and node.state != "spare" for node in nodes)
     return NodeCount(
-        desired=len(nodes),
+        desired=desired,
         current=sum(node.exists for node in nodes),
         ready=ready,
-        summary=f"{ready}/{len(nodes)}",
+        summary=f"{ready}/{desired}",
     )
 
 
@@ -95,12 +97,15 @@ def _scheme(cloud: Cloud) -> str:
 def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatus:
     """The status of one pool."""
     nodes = [node for node in node_states(outcome) if node.pool == pool.metadata.name]
-    waiting = [node for node in nodes if not node.ready]
+    serving = [node for node in nodes if node.serves]
+    waiting = [node for node in serving if not node.ready]
     found = (
         not_ready(waiting)
         if waiting
-        else Verdict("Ready", "True", "AllNodesReady", f"{len(nodes)} of {len(nodes)} nodes serve")
+        else Verdict("Ready", "True", "AllNodesReady", f"{len(serving)} of {len(serving)} nodes serve")
     )
+    if deleted(pool):
+        found = Verdict("Ready", "False", "Emptying", _draining(outcome, nodes))
     taken = (
         Verdict("Accepted", "False", "Contradiction", "; ".join(outcome.problems))
         if outcome.problems
@@ -109,10 +114,30 @@ def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatu
     cloud = outcome.observed.cloud.metadata.name
     return StorageNodeStatus(
         observed_generation=pool.metadata.generation,
-        conditions=dated((found, taken), pool.status.conditions, pool.metadata.generation, outcome.observed.now),
+        conditions=dated(
+            (found, taken, _blocked(outcome, nodes)),
+            pool.status.conditions,
+            pool.metadata.generation,
+            outcome.observed.now,
+        ),
         nodes=count(nodes),
         selector=labels.selector(labels.of_pool(cloud, pool.metadata.name)),
     )
+
+
+def _draining(outcome: Outcome, nodes: Sequence[NodeState]) -> str:
+    """What a pool that was deleted waits for."""
+    step = outcome.step
+    if not any(node.state for node in nodes):
+        return "its nodes are empty, and its pods stop; the volumes are kept"
+    why = () if step is None else step.waits if step.refusal is None else (step.refusal.message, *step.waits)
+    return f"what its nodes hold is being moved to the other pools; {'; '.join(why) or 'nothing is in the way'}"
+
+
+def _blocked(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
+    """The Cloud's ScaleDownBlocked, where it concerns a node of the pool."""
+    concerned = any(node.state and not node.wanted for node in nodes)
+    return scale_down_blocked(outcome) if concerned else Verdict("ScaleDownBlocked", "False", "AsExpected")
 
 
 def policy_status(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lightkube import ApiError
 
-from moln_operator.plan.pools import pools
 from moln_operator.report import status
 
 if TYPE_CHECKING:
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from moln_spec.resources.cloud import Cloud, CloudStatus
     from moln_spec.resources.policy import ReplicationPolicy
     from moln_spec.resources.storagenode import StorageNode
+
+_BAD_NEWS: Final = ("Degraded", "ScaleDownBlocked")
+"""Conditions that are as they should be while they are False."""
 
 
 class Reporter:
@@ -38,7 +40,7 @@ class Reporter:
         await self._tell(cloud, found)
         for pool in observed.storage_nodes:
             await self.write(key, pool, status.storage_node_status(outcome, pool))
-        nodes = sum(pool.replicas for pool in pools(observed).values())
+        nodes = len(outcome.cloud_map.layout.members) if outcome.cloud_map is not None else 0
         for policy in observed.policies:
             found_policy = status.policy_status(policy, cloud, nodes, outcome.problems, observed.now)
             await self.write(key, policy, found_policy)
@@ -62,7 +64,7 @@ class Reporter:
         before = {condition.type: condition for condition in cloud.status.conditions}
         for condition in found.conditions:
             old = before.get(condition.type)
-            is_bad = condition.status == ("True" if condition.type == "Degraded" else "False")
+            is_bad = condition.status == ("True" if condition.type in _BAD_NEWS else "False")
             is_start = condition.reason == "NodesStarting"
             is_same = old is not None and (old.status, old.reason) == (condition.status, condition.reason)
             if condition.type == "Progressing" or (is_same and (not is_bad or is_start or old == condition)):

@@ -239,7 +239,7 @@ class CloudStatus(Document):
     observed_generation: int = Field(0, description="The generation of the spec that this status speaks of.")
     conditions: tuple[Condition, ...] = Field(
         (),
-        description="Ready, Progressing, Degraded, Accepted, Paused, each with a reason and a message.",
+        description="Ready, Progressing, Degraded, Accepted, ScaleDownBlocked and Paused, with reason and message.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     endpoint: str = Field("", description="URL of the S3 endpoint within the cluster.")

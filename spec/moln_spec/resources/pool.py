@@ -1,6 +1,6 @@
 """What a pool of nodes is made of: shared by `Cloud.spec.nodes` (the default pool) and StorageNode."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -11,15 +11,10 @@ from moln_spec.resources.meta import ObjectName, Rule, rules
 NODES_PER_CLOUD: Final = 50
 """The most storage nodes of one cloud, over all its pools."""
 
-SAME_SIZE: Final = Rule(
-    "self == oldSelf",
-    "this release can't change how many nodes a running cloud has; set replicas back, and to have another number of "
-    "nodes make a new Cloud and copy the objects",
-)
 NOT_EMPTY: Final = Rule(
     "self >= 1",
-    "a pool keeps at least one node, because scaling to 0 would take its data away; to stop the cloud, delete it "
-    "(deletionPolicy: Retain keeps the volumes)",
+    "a pool keeps at least one node, because scaling to 0 would take its data away; to empty a pool, delete its "
+    "StorageNode; to stop the cloud, delete it (deletionPolicy: Retain keeps the volumes)",
 )
 NO_SHRINK: Final = Rule(
     "quantity(self).compareTo(quantity(oldSelf)) >= 0",
@@ -87,8 +82,9 @@ class Pool(Document):
         1,
         ge=0,
         le=NODES_PER_CLOUD,
-        description="How many storage nodes the pool has; fixed when the cloud is made, in this release.",
-        json_schema_extra=rules(NOT_EMPTY, SAME_SIZE),
+        description="How many storage nodes the pool has. Nodes that come take over their share, nodes that go are "
+        "emptied first, while the cloud serves.",
+        json_schema_extra=rules(NOT_EMPTY),
     )
     volume: Volume = Field(Volume(), description="The disk of each node.")
     resources: Resources = Field(Resources(), description="Requests and limits of each node's container.")
@@ -100,6 +96,12 @@ class Pool(Document):
     )
     tolerations: tuple[Toleration, ...] = Field((), max_length=32, description="Taints that the pool's pods tolerate.")
     priority_class_name: ObjectName | None = Field(None, description="PriorityClass of the pool's pods.")
+    lost_nodes: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
+        (),
+        max_length=50,
+        description="Your word that the disks of these nodes (such as photos-2) are gone for good, so that nobody "
+        "waits for them; each joins anew with an empty disk. To say it of a node again, take it off the list first.",
+    )
 
     @field_validator("replicas")
     @classmethod

@@ -1,6 +1,6 @@
 """StorageNode: a pool of equal storage nodes of one Cloud."""
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -35,11 +35,6 @@ class StorageNodeSpec(Pool):
     storage_classes: tuple[ClassName, ...] = Field(
         (), max_length=32, description="Storage classes whose bytes this pool keeps; empty: all of them."
     )
-    lost_nodes: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
-        (),
-        max_length=50,
-        description="Your word that the disks of these nodes are gone for good, so that nobody waits for them.",
-    )
 
 
 class StorageNodeStatus(Document):
@@ -48,7 +43,7 @@ class StorageNodeStatus(Document):
     observed_generation: int = Field(0, description="The generation of the spec that this status speaks of.")
     conditions: tuple[Condition, ...] = Field(
         (),
-        description="Ready and Accepted, each with a reason and a message.",
+        description="Ready, Accepted and ScaleDownBlocked, each with a reason and a message.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     nodes: NodeCount = Field(NodeCount(), description="How many nodes there are.")
