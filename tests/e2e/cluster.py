@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -102,6 +103,22 @@ class Namespace:
 
         eventually(ready, f"cloud {name} is Ready", seconds)
 
+    def wait_settled(self, name: str, summary: str, seconds: float = 240) -> None:
+        """Wait until the Cloud has as many nodes as its newest spec asks for, and nothing is on its way."""
+
+        def settled() -> bool:
+            ready, progressing = self.condition(name), self.condition(name, "Progressing")
+            nodes = self.get("cloud", name)["status"]["nodes"]
+            assert (ready.get("status"), progressing.get("status")) == ("True", "False"), (ready, progressing)
+            assert (nodes["summary"], nodes["current"]) == (summary, nodes["desired"]), nodes
+            return True
+
+        eventually(settled, f"cloud {name} has {summary} nodes and is settled", seconds)
+
+    def map(self, name: str) -> Manifest:
+        """The cloud map as it is published."""
+        return dict(json.loads(self.get("configmap", f"{name}-map")["data"]["cloud-map.json"]))
+
     def epoch(self, name: str) -> int:
         """The epoch that every node of a Cloud has acknowledged."""
         return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))
@@ -130,6 +147,23 @@ class Namespace:
         kinds = "statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,storagenodes,pvc"
         found = json.loads(self.kubectl("get", kinds, "-l", f"moln.dev/cloud={cloud}", "-o", "json"))["items"]
         return {f"{item['kind']}/{item['metadata']['name']}": _without_chance(item) for item in found}
+
+
+class Clients:
+    """boto3 on one ready node after the other, as the Service spreads connections."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._turn = itertools.count()
+
+    def __call__(self) -> Any:
+        """A client of a node that is ready now."""
+        ready = [
+            pod["metadata"]["name"]
+            for pod in self._namespace.list("pods", "moln.dev/cloud=photos")
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+        ]
+        return self._namespace.s3("photos", pod=ready[next(self._turn) % len(ready)])
 
 
 _MASTER_KEY_ID = re.compile(r"^key-[0-9a-f]+$")

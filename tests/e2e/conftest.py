@@ -58,4 +58,6 @@ def namespace(resources: Lab, image: str, tmp_path: Path) -> Iterator[Namespace]
             operator.stop()
         for cloud in made.list("clouds"):
             made.patch("cloud", cloud["metadata"]["name"], {"metadata": {"finalizers": None}})
+        for pool in made.list("storagenodes"):
+            made.patch("storagenode", pool["metadata"]["name"], {"metadata": {"finalizers": None}})
         resources.kubectl("delete", "namespace", name, "--timeout=120s", timeout=130)

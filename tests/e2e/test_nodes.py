@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.cluster import a_cloud, eventually
+from tests.e2e.cluster import Clients, a_cloud, eventually
 from tests.e2e.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -16,23 +15,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 NODES = 3
-
-
-class Clients:
-    """boto3 on one ready node after the other, as the Service spreads connections."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
-        self._turn = itertools.count()
-
-    def __call__(self) -> Any:
-        """A client of a node that is ready now."""
-        ready = [
-            pod["metadata"]["name"]
-            for pod in self._namespace.list("pods", "moln.dev/cloud=photos")
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
-        ]
-        return self._namespace.s3("photos", pod=ready[next(self._turn) % len(ready)])
 
 
 def test_three_nodes_serve_while_each_of_them_is_away(namespace: Namespace) -> None:

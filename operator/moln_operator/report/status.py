@@ -128,6 +128,8 @@ def storage_node_status(outcome: Outcome, pool: StorageNode) -> StorageNodeStatu
 def _draining(outcome: Outcome, nodes: Sequence[NodeState]) -> str:
     """What a pool that was deleted waits for."""
     step = outcome.step
+    if outcome.problems:
+        return f"it can't be emptied: {'; '.join(outcome.problems)}"
     if not any(node.state for node in nodes):
         return "its nodes are empty, and its pods stop; the volumes are kept"
     why = () if step is None else step.waits if step.refusal is None else (step.refusal.message, *step.waits)

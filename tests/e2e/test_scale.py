@@ -1,0 +1,144 @@
+"""A cloud changes its nodes while clients work: nothing acknowledged is lost, and the status tells the truth."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
+from tests.e2e.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.cluster import Namespace
+
+pytestmark = pytest.mark.lab
+
+
+@contextmanager
+def clients_at_work(namespace: Namespace, seed: int) -> Iterator[Ledger]:
+    """Clients that write, read, delete and list all the time; in the end everything is as they were told."""
+    ledger = Ledger(Clients(namespace), seed=seed)
+    began = time.monotonic()
+    try:
+        yield ledger
+    finally:
+        ledger.stop()
+    objects = ledger.verify()
+    print(f"{time.monotonic() - began:.0f} s, {objects} objects, {dict(ledger.counts)}")  # noqa: T201 (shown with -s)
+    assert objects > 20
+
+
+def scale(namespace: Namespace, replicas: int) -> None:
+    """`kubectl scale`, as users and autoscalers do."""
+    namespace.kubectl("scale", "cloud/photos", f"--replicas={replicas}")
+
+
+def reasons(namespace: Namespace) -> set[str]:
+    """The reasons of every event so far."""
+    return {str(event.get("reason")) for event in namespace.list("events.events.k8s.io")}
+
+
+def pods(namespace: Namespace) -> set[str]:
+    """The pods of the cloud."""
+    return {pod["metadata"]["name"] for pod in namespace.list("pods", "moln.dev/cloud=photos")}
+
+
+def blocked(namespace: Namespace, reason: str) -> Manifest:
+    """The condition ScaleDownBlocked, once it says this reason."""
+
+    def says() -> Manifest:
+        found = namespace.condition("photos", "ScaleDownBlocked")
+        assert found.get("reason") == reason, found
+        return found
+
+    return dict(eventually(says, f"scale down is blocked: {reason}", 60))
+
+
+def test_three_nodes_become_five_and_three_again(namespace: Namespace) -> None:
+    """Up, then down with a change of mind in the middle, and never below the copies."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=5):
+        scale(namespace, 5)
+        namespace.wait_settled("photos", "5/5")
+        assert {node["state"] for node in namespace.map("photos")["nodes"]} == {"active"}
+
+        scale(namespace, 3)
+        eventually(lambda: namespace.map("photos")["change"], "the drain begins", 60)
+        scale(namespace, 5)
+        namespace.wait_settled("photos", "5/5")
+        assert [node["number"] for node in namespace.map("photos")["nodes"]] == [0, 1, 2, 3, 4]
+
+        scale(namespace, 2)
+        assert "3 copies" in blocked(namespace, "TooFewNodes")["message"]
+        assert len(pods(namespace)) == 5
+
+        scale(namespace, 3)
+        namespace.wait_settled("photos", "3/3")
+    assert pods(namespace) == {"photos-0", "photos-1", "photos-2"}
+    assert {"NodesComing", "ChangeBegun", "ChangeTurned", "ChangeConfirming", "ChangeOver", "NodeGone"} <= reasons(
+        namespace
+    )
+    claims = {claim["metadata"]["name"] for claim in namespace.list("pvc", "moln.dev/cloud=photos")}
+    assert "data-photos-4" in claims, "a volume is never deleted"
+
+
+def a_pool(name: str, **spec: Any) -> Manifest:
+    """A small StorageNode of the cloud."""
+    nodes = a_cloud("photos")["spec"]["nodes"]
+    return {
+        "apiVersion": "moln.dev/v1alpha1",
+        "kind": "StorageNode",
+        "metadata": {"name": name},
+        "spec": {"cloudRef": {"name": "photos"}, **nodes, **spec},
+    }
+
+
+def test_a_pool_is_moved_to_other_disks(namespace: Namespace) -> None:
+    """A pool is added, the old one deleted: that waits until its data has moved, and then it is gone."""
+    namespace.operator()
+    cloud = a_cloud("photos")
+    del cloud["spec"]["nodes"]
+    namespace.apply(cloud, a_pool("old"))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=6):
+        namespace.kubectl("delete", "storagenode", "old", "--wait=false")
+
+        def says_what_it_waits_for() -> bool:
+            found = {c["type"]: c for c in namespace.get("storagenode", "old")["status"]["conditions"]}
+            assert found["Ready"]["reason"] == "Emptying", found
+            return "can't be emptied: the cloud has no nodes" in found["Ready"]["message"]
+
+        eventually(says_what_it_waits_for, "the old pool says that nobody can take its data", 60)
+        namespace.apply(a_pool("new"))
+        eventually(lambda: not _exists(namespace, "old"), "the old pool is emptied and gone", 240)
+        namespace.wait_settled("photos", "1/1")
+    assert pods(namespace) == {"new-0"}
+
+
+def _exists(namespace: Namespace, pool: str) -> bool:
+    return any(found["metadata"]["name"] == pool for found in namespace.list("storagenodes"))
+
+
+def test_a_node_whose_disk_is_gone_is_given_up_and_joins_anew(namespace: Namespace) -> None:
+    """By the user's word: its copies are made again from the others, under a new number."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=7):
+        namespace.kubectl("delete", "pvc", "data-photos-2", "--wait=false")
+        namespace.patch("cloud", "photos", {"spec": {"nodes": {"lostNodes": ["photos-2"]}}})
+        namespace.kubectl("delete", "pod", "photos-2", "--grace-period=0", "--force")
+        eventually(lambda: namespace.map("photos")["givenUp"] == ["photos-2"], "the disk is given up", 60)
+        namespace.wait_settled("photos", "3/3")
+        numbers = [node["number"] for node in namespace.map("photos")["nodes"]]
+        assert numbers == [0, 1, 3]
+        for name in ("photos-0", "photos-1"):
+            namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force")
+            time.sleep(2)
+            namespace.wait_ready("photos", 120)
