@@ -167,3 +167,29 @@ def test_tls_is_mounted_and_served_where_it_is_asked_for() -> None:
         "--tls-key=/etc/moln/tls/tls.key",
         "--trust-forwarded=on",
     } <= set(container["args"])
+
+
+@pytest.mark.parametrize(
+    ("logs", "flags"),
+    [
+        ({}, []),
+        ({"access": False}, ["--access-log=off"]),
+        ({"slowSeconds": 0}, ["--slow-seconds=0"]),
+        ({"access": False, "slowSeconds": 60}, ["--access-log=off", "--slow-seconds=60"]),
+    ],
+)
+def test_what_is_logged_is_the_clouds_choice(logs: dict[str, Any], flags: list[str]) -> None:
+    """Only what differs from what nodes do by themselves is a flag: nothing else would restart them."""
+    template = planned(a_cloud(logs=logs))["StatefulSet", "photos"]["spec"]["template"]
+    arguments = template["spec"]["containers"][0]["args"]
+    assert [one for one in arguments if one.startswith(("--access-log", "--slow"))] == flags
+
+
+def test_nodes_can_be_found_by_a_prometheus_that_follows_annotations() -> None:
+    """The usual three, on the pods; the port is the one with /metrics."""
+    template = planned(a_cloud())["StatefulSet", "photos"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "9001",
+        "prometheus.io/path": "/metrics",
+    }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moln_operator.kube import labels
 from moln_operator.plan import names
+from moln_spec.resources.cloud import Logs
 from moln_spec.resources.pool import Pool, kubernetes_resources
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             f"--peer-listen=0.0.0.0:{names.PEER_PORT}",
             f"--stop-seconds={STOP_SECONDS}",
             *_s3_flags(cloud),
+            *_log_flags(cloud),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
@@ -153,6 +155,13 @@ def _s3_flags(cloud: Cloud) -> list[str]:
     if cloud.spec.trust_forwarded:
         flags.append("--trust-forwarded=on")
     return flags
+
+
+def _log_flags(cloud: Cloud) -> list[str]:
+    """What the log holds, where that is not what nodes write by themselves."""
+    wanted, usual = cloud.spec.logs, Logs()
+    flags = [] if wanted.access == usual.access else ["--access-log=off"]
+    return flags if wanted.slow_seconds == usual.slow_seconds else [*flags, f"--slow-seconds={wanted.slow_seconds}"]
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

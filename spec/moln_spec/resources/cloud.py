@@ -75,6 +75,18 @@ class Service(Document):
         return self
 
 
+class Logs(Document):
+    """What the nodes write to their logs. A change restarts them, one at a time."""
+
+    access: bool = Field(default=True, description="A line for every S3 request.")
+    slow_seconds: int = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="S3 requests that take longer are told also without access log, long transfers apart; 0: none.",
+    )
+
+
 class Tls(Document):
     """TLS at the nodes themselves: the S3 endpoint then speaks https and nothing else."""
 
@@ -155,6 +167,7 @@ class CloudSpec(Document):
         description="Nodes believe X-Forwarded-Host, -Proto and -For. Set it only where every client comes through a "
         "proxy that sets them, such as the Ingress: any other client could claim them.",
     )
+    logs: Logs = Field(Logs(), description="What the nodes write to their logs.")
     domains: tuple[Annotated[str, Field(max_length=253)], ...] = Field(
         (), max_length=16, description="Names under which `BUCKET.NAME` is a bucket's virtual host."
     )
