@@ -161,6 +161,8 @@ def _copies(cloud: CloudView) -> str:
 
 def _behind(cloud: CloudView) -> str:
     known = cloud.status.map
+    if cloud.map is not None and cloud.map.change is not None:
+        return ", keys move to a new layout"
     return "" if known.acknowledged == known.epoch else f", {known.acknowledged or 'none'} everywhere"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from moln.watching.assess import Level, assess
 from moln.watching.page import Check, Counters, Page
 from moln.watching.rates import Rates, between
+from moln.watching.screen import drawn
 from moln.watching.snapshot import Condition, Snapshot
-from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.cloudmap import Change, CloudMap, MapNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,6 +74,22 @@ def test_the_worst_reason_comes_first() -> None:
     """Whoever reads one line reads the one that matters."""
     first, *_ = assess(seen(n_0={"used": 90}, n_2={"bad": 1})).reasons
     assert first == "n-2: its last scrub found 1 damaged copies"
+
+
+def test_what_moves_is_shown_with_how_far_it_is() -> None:
+    """Over all nodes that pass; without a change of layout there is nothing to say."""
+    from rich.console import Console
+
+    def drawn_of(snapshot: Snapshot) -> str:
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(drawn(snapshot, assess(snapshot)))
+        return console.export_text()
+
+    still = seen(n_0={"moving": (30, 40)}, n_1={"moving": (0, 20)})
+    assert "layout" not in drawn_of(still)
+    change = Change(before=still.map.layout, since=1)
+    moving = replace(still, map=still.map.model_copy(update={"change": change}))
+    assert "keys move to a new layout (50 % done)" in drawn_of(moving)
 
 
 def test_rates_are_what_happened_between_two_looks() -> None:

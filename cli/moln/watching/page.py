@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=3.0)
+_MOVING: Final = "moln_node_moving_registers"
 _LATENCY: Final = "moln_s3_request_seconds_bucket"
 
 
@@ -65,6 +66,7 @@ class Page:
         objects: versions that it keeps.
         bytes: of them, as clients wrote them.
         hints: registers of which it knows that an owner lacks something.
+        moving: registers whose owners change: done, and total by estimate; both 0 where nothing moves.
         in_flight: S3 requests under way.
         bad: damaged copies that its last scrub found.
         counters: what rates are made of.
@@ -81,6 +83,7 @@ class Page:
     objects: int = 0
     bytes: int = 0
     hints: int = 0
+    moving: tuple[int, int] = (0, 0)
     in_flight: int = 0
     bad: int = 0
     counters: Counters = Counters(0.0)
@@ -136,6 +139,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         objects=int(total("moln_node_objects")),
         bytes=int(total("moln_node_object_bytes")),
         hints=int(total("moln_node_hints")),
+        moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
         in_flight=int(total("moln_s3_requests_in_flight")),
         bad=int(total("moln_node_task_progress", kind="scrub", counter="bad")),
         counters=Counters(

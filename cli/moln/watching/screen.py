@@ -59,6 +59,7 @@ def _node(page: Page, rates: Mapping[str, Rates | None] | None) -> dict[str, Any
         "objects": page.objects,
         "object_bytes": page.bytes,
         "waiting_for_repair": page.hints,
+        "moving": {"done": page.moving[0], "total": page.moving[1]},
         "checks": {check.name: check.state for check in page.checks},
     }
     rate = (rates or {}).get(page.name)
@@ -93,10 +94,16 @@ def _sentence(seen: Snapshot, verdict: Verdict) -> str:
         f"map epoch {seen.map.epoch}",
     ]
     if seen.map.change is not None:
-        parts.append("keys move to a new layout")
+        parts.append(f"keys move to a new layout{_moved(seen)}")
     if seen.endpoint:
         parts.append(f"S3 at {seen.endpoint}")
     return ", ".join(parts)
+
+
+def _moved(seen: Snapshot) -> str:
+    """How far the nodes' passes are together, where one runs."""
+    done, total = (sum(page.moving[part] for page in seen.pages) for part in (0, 1))
+    return f" ({100 * done // total} % done)" if total else ""
 
 
 def _table(seen: Snapshot, rates: Mapping[str, Rates | None] | None) -> Table:
