@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -70,7 +71,7 @@ def show(found: Iterator[Look], *, as_json: bool, in_place: bool) -> None:
         for look in found:
             console.print(screen.drawn(*look))
         return
-    with Live(console=console, screen=False, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=console, screen=False, auto_refresh=False) as live:
         for look in found:
             live.update(_with_hint(screen.drawn(*look)), refresh=True)
 
