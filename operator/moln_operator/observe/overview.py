@@ -14,7 +14,7 @@ from moln_operator.kube.inventory import status_of
 from moln_operator.observe.gather import CLASS_ANNOTATION
 from moln_operator.plan import names
 from moln_spec.cloudmap import CloudMap
-from moln_spec.coverage import Coverage, coverage
+from moln_spec.coverage import Coverage, Covering
 from moln_spec.resources.cloud import CloudStatus
 
 if TYPE_CHECKING:
@@ -55,13 +55,22 @@ class CloudView:
     coverage: Coverage | None
 
 
+@dataclass(slots=True)
+class _Read:
+    """A cloud map as it was read at a version of its ConfigMap, with what follows from it."""
+
+    version: int
+    map: CloudMap
+    covering: Covering
+
+
 class Overview:
     """Looks at an inventory. A map is read again only when its ConfigMap has changed."""
 
     def __init__(self, inventory: Inventory, operator_class: str = "") -> None:
         self._inventory = inventory
         self._class = operator_class
-        self._maps: dict[CloudKey, tuple[int, CloudMap | None]] = {}
+        self._maps: dict[CloudKey, _Read] = {}
 
     def clouds(self) -> tuple[CloudView, ...]:
         """Every Cloud that this operator looks after, by namespace and name."""
@@ -80,28 +89,28 @@ class Overview:
     def _view(self, entry: Known) -> CloudView:
         key = (entry.namespace, entry.name)
         pods = tuple(PodView(pod.name, _is_ready(pod), pod.content["node"]) for pod in self._inventory.of(key, "Pod"))
-        cloud_map = self._map(key)
-        serving = {pod.name for pod in pods if pod.ready}
+        read = self._read(key)
         return CloudView(
             key=key,
             status=_status(entry),
             pods=pods,
-            map=cloud_map,
-            coverage=None if cloud_map is None else coverage(cloud_map, serving),
+            map=None if read is None else read.map,
+            coverage=None if read is None else read.covering.by({pod.name for pod in pods if pod.ready}),
         )
 
-    def _map(self, key: CloudKey) -> CloudMap | None:
+    def _read(self, key: CloudKey) -> _Read | None:
         known = self._inventory.get("ConfigMap", key[0], names.map_config(key[1]))
         if known is None:
             return None
         read = self._maps.get(key)
-        if read is None or read[0] != known.version:
+        if read is None or read.version != known.version:
             try:
                 found = CloudMap.model_validate_json((known.content.get("data") or {}).get(names.MAP_KEY, ""))
             except ValidationError:
-                found = None
-            read = self._maps[key] = (known.version, found)
-        return read[1]
+                self._maps.pop(key, None)
+                return None
+            read = self._maps[key] = _Read(known.version, found, Covering(found))
+        return read
 
 
 def _is_ready(pod: Known) -> bool:
