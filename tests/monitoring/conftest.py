@@ -116,7 +116,7 @@ def scraping(folder: Path, targets: dict[str, tuple[str, str]]) -> Iterator[Prom
         for pod, (namespace, address) in targets.items()
     ]
     config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
         "scrape_configs": [{"job_name": "moln", "static_configs": static}],
     }
@@ -137,7 +137,7 @@ def scraping(folder: Path, targets: dict[str, tuple[str, str]]) -> Iterator[Prom
         )
     prometheus = Prometheus(address)
     try:
-        wait_for(prometheus, f"count(count_over_time(up[1m]) > 6 and up == 1) == {len(static)}")
+        wait_for(prometheus, f"count(count_over_time(up[1m]) > 3 and up == 1) == {len(static)}")
         yield prometheus
     finally:
         process.terminate()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.samples import Sample
 
-_TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=3.0)
+_TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=5.0)
 _MOVING: Final = "moln_node_moving_registers"
 _LATENCY: Final = "moln_s3_request_seconds_bucket"
 
