@@ -179,6 +179,13 @@ _REQUESTS: Final = Row(
             nothing="no calls",
         ),
         lines(
+            "In vain",
+            "Calls of this node each second to which another gave no answer; by the one that was called.",
+            "reqps",
+            Query(_rate("moln_peer_unanswered_total"), "{{peer}}"),
+            nothing="every call was answered",
+        ),
+        lines(
             "Waiting for repair",
             "Registers of which this node knows that another owner lacks something.",
             "short",

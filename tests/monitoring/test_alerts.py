@@ -92,6 +92,13 @@ STORIES = (
     Story("MolnDrainStuck", {cloud("map_nodes", state="leaving"): "0x5 1x800 0x20"}, "700m", "740m", "815m"),
     Story("MolnDrainStuck", {cloud("change_under_way"): "0x5 1x800 0x20"}, "700m", "740m", "815m"),
     Story(
+        "MolnPeersApart",
+        {f'moln_peer_unanswered_total{{{NODE}, peer="photos-1"}}': "0x5 0+6x60 360x30"},
+        "30m",
+        "60m",
+        "90m",
+    ),
+    Story(
         "MolnServerErrors",
         {
             f'moln_s3_requests_total{{{NODE}, code="200"}}': "0+90x60",

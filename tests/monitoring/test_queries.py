@@ -25,8 +25,8 @@ CHOSEN = {
     "$cloud": "photos",
     "$pod": "photos-0",
 }
-NOT_YET = {"Full in", "On the move"}
-"""Have data only where a volume fills, which nobody can say of this machine's, and while a layout changes."""
+NOT_YET = {"Full in", "On the move", "In vain"}
+"""Have data only where a volume fills (who can say of this machine's?), a layout changes, or a node is away."""
 
 
 def queries() -> list[Any]:
@@ -101,6 +101,8 @@ def test_an_alert_reads_series_that_exist(prometheus: Prometheus, expr: str) -> 
     found = list(selectors(prometheus.ask("parse_query", query=expr)))
     assert found
     for selector in found:
+        if selector.startswith("moln_peer_unanswered_total"):
+            continue  # there once a peer gives no answer: tests/cluster/test_node_metrics.py
         assert prometheus.query(selector), selector
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
@@ -58,12 +59,14 @@ class Session:
 
     Attributes:
         take_map: awaited with a newer map that a peer obeys; set by whoever keeps the map.
+        unanswered: calls of each peer to which no answer came, since the start.
     """
 
     def __init__(self, secret: Callable[[], str]) -> None:
         self._secret = secret
         connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=60)
         self.take_map: Callable[[CloudMap], Awaitable[object]]
+        self.unanswered: Counter[str] = Counter()
         self.http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
     def headers(self, epoch: int) -> dict[str, str]:
@@ -228,8 +231,10 @@ class RemoteReplica:
         try:
             return await call
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._session.unanswered[self._name] += 1
             raise PeerError(f"{self._name} can't be reached: {error}", sent=False) from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            self._session.unanswered[self._name] += 1
             raise PeerError(f"{self._name}: {error or type(error).__name__}") from error
         except msgspec.MsgspecError as error:
             raise PeerError(f"{self._name} answered what this release does not understand: {error}") from error

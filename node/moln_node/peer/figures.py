@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ OTHERS: Final = "(others)"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Repair since the node's start: each number only grows."""
+    """Since the node's start: each number only grows. `unanswered` is by the peer that was called."""
 
     repaired_bytes: int
     damage_found: int
     damage_healed: int
     sweep_differing: int
+    unanswered: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Figures:
         hints: registers of which an owner lacks something.
         moving: the pass over what changes owners; None where none runs.
         strays: registers held here and owned by others; None while unknown.
-        totals: what repair has done since the start.
+        totals: what repair has done, and what came to nothing, since the start.
         swept: when every register was last compared with the other owners', in seconds since 1970; None before.
         tasks: the last task of each kind.
         certificate_expires: end of the S3 port's certificate, in seconds since 1970; None without TLS.
@@ -99,6 +100,7 @@ async def gather(node: Node, board: TaskBoard, certificate_expires: float | None
             damage_found=cluster.repair.found,
             damage_healed=cluster.repair.healed,
             sweep_differing=cluster.sweep.differed,
+            unanswered=cluster.members.session.unanswered,
         ),
         swept=cluster.sweep.ended,
         tasks=tasks,

@@ -138,6 +138,12 @@ class _Totals(Collector):
             ("sweep_differing", "Registers that differed between their owners.", self.now.sweep_differing),
         ):
             yield CounterMetricFamily(f"moln_node_{name}", meaning, value=value)
+        unanswered = CounterMetricFamily(
+            "moln_peer_unanswered", "Calls of this node to which a peer gave no answer.", labels=["peer"]
+        )
+        for peer, number in self.now.unanswered.items():
+            unanswered.add_metric([peer], number)
+        yield unanswered
 
 
 def _show_usage(objects: Gauge, size: Gauge, usage: Mapping[str, Usage]) -> None:
