@@ -15,6 +15,8 @@ from moln_operator.plan import cloudmap, names
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.credentials import credentials
 from moln_operator.plan.pools import problems
+from moln_operator.plan.rolling import Roll, roll
+from moln_operator.plan.statefulset import rolls_by_itself
 from moln_operator.plan.teardown import teardown
 from moln_operator.plan.volumes import growth
 from moln_operator.report.outcome import Outcome
@@ -103,6 +105,10 @@ class Reconciler:
             await self._publish(key, observed, cloud_map)
         await self.finalizers.hold_pools(observed, cloud_map)
         document = credentials(observed)
+        for name, known in observed.stateful_sets.items():
+            if rolls_by_itself(known):
+                strategy = {"type": "OnDelete", "rollingUpdate": None}
+                await self.applier.merge(key, "StatefulSet", name, {"spec": {"updateStrategy": strategy}})
         planned = children(observed, cloud_map, document, self.settings)
         for manifest in planned:
             await self._tell(observed.cloud, await self.applier.apply(key, manifest))
@@ -112,7 +118,16 @@ class Reconciler:
         if cloud_map is None:
             return Outcome(observed, None, observed.answers)
         answers = await self.pusher.push(observed, cloud_map, document)
-        return Outcome(observed, cloud_map, answers, step=step)
+        return Outcome(observed, cloud_map, answers, step=step, roll=await self._roll(key, observed, cloud_map))
+
+    async def _roll(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> Roll:
+        """Restart the one pod that may be restarted now."""
+        found = roll(observed, cloud_map)
+        if found.restart is not None and await self.applier.restart(key, found.restart):
+            more = len(found.outdated) - 1
+            note = f"{found.restart.name} is restarted, to run as the spec asks now; {more} more to go"
+            await self.events.say(observed.cloud, "Normal", "NodeRestarts", note)
+        return found
 
     async def _publish(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> None:
         """Store the map before any node can hear of it, so that no epoch is ever made twice."""

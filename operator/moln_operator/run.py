@@ -64,7 +64,7 @@ class Operator:
         ]
         events = Events(api, settings.identity)
         reporter = Reporter(api, self.inventory, events)
-        applier = Applier(api, self.inventory)
+        applier = self._applier = Applier(api, self.inventory)
         self._reconciler = Reconciler(
             observer=Observer(api, self.inventory, nodes, Zones(api), settings.operator_class),
             applier=applier,
@@ -154,7 +154,9 @@ class Operator:
     async def _keep_house(self) -> None:
         """Let go of what is remembered of pods that are gone, and count."""
         while True:
-            self._pusher.keep_only({pod.uid for pod in self.inventory.every("Pod")})
+            pods = {pod.uid for pod in self.inventory.every("Pod")}
+            self._pusher.keep_only(pods)
+            self._applier.keep_only(pods)
             self.metrics.objects.set(len(self.inventory))
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 

@@ -309,19 +309,22 @@ def test_contradictions_between_resources_become_conditions(namespace: Namespace
     assert policy["message"] == "3 copies are asked for, the cloud has 1 node: each object has 1 copy"
 
 
-def test_a_second_pool_is_refused_and_the_first_goes_on(namespace: Namespace) -> None:
-    """A running cloud keeps its nodes in this release, and says so instead of giving wrong answers."""
+def test_a_second_pool_joins_a_running_cloud(namespace: Namespace) -> None:
+    """Its node takes copies; with two of each object it can't be taken away again without a word on copies."""
     namespace.operator()
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     pool = {"apiVersion": "moln.dev/v1alpha1", "kind": "StorageNode", "metadata": {"name": "more"}}
-    namespace.apply({**pool, "spec": {"cloudRef": {"name": "photos"}}})
-    eventually(lambda: namespace.condition("photos", "Accepted")["status"] == "False", "the second pool is refused")
-    assert "can't change who owns what" in namespace.condition("photos", "Accepted")["message"]
+    nodes = a_cloud("photos")["spec"]["nodes"]
+    namespace.apply({**pool, "spec": {"cloudRef": {"name": "photos"}, **nodes}})
+    namespace.wait_settled("photos", "2/2")
+    namespace.s3("photos", pod="more-0").list_buckets()
+    namespace.kubectl("delete", "storagenode/more", "--wait=false")
+    eventually(lambda: namespace.condition("photos", "ScaleDownBlocked")["reason"] == "TooFewNodes", "it is blocked")
+    policy = {"apiVersion": "moln.dev/v1alpha1", "kind": "ReplicationPolicy", "metadata": {"name": "one"}}
+    namespace.apply({**policy, "spec": {"cloudRef": {"name": "photos"}, "copies": 1}})
+    namespace.wait_settled("photos", "1/1")
     assert [item["metadata"]["name"] for item in namespace.list("statefulsets")] == ["photos"]
-    namespace.s3("photos").list_buckets()
-    namespace.kubectl("delete", "storagenode/more")
-    namespace.wait_ready("photos")
 
 
 def test_what_belongs_to_somebody_else_is_left_alone(namespace: Namespace) -> None:

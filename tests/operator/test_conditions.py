@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.operator.given import NOW, a_cloud, a_map, a_pod, a_stateful_set, an_answer, an_outcome, observed
+from tests.operator.given import NOW, a_cloud, a_map, a_pod, an_answer, an_outcome, observed
 
 from moln_operator.observe.nodes import Answer, NodeCheck
+from moln_operator.plan.rolling import Roll
 from moln_operator.report.status import cloud_status, policy_status
 from moln_spec.resources.policy import ReplicationPolicy
 
@@ -134,7 +135,7 @@ def test_degraded_calls_a_person(outcome: Outcome, status: str, reason: str) -> 
         (an_outcome(), "False", "Settled"),
         (an_outcome(observed(a_cloud(paused=True))), "False", "Stopped"),
         (
-            an_outcome(observed(stateful_sets={"photos": a_stateful_set(currentRevision="a", updateRevision="b")})),
+            an_outcome(roll=Roll(outdated=("photos-0",))),
             "True",
             "RollingOut",
         ),

@@ -17,7 +17,7 @@ from moln_operator.kube.inventory import fingerprint
 
 if TYPE_CHECKING:
     from moln_operator.kube.api import Api
-    from moln_operator.kube.inventory import CloudKey, Inventory
+    from moln_operator.kube.inventory import CloudKey, Inventory, Known
     from moln_operator.kube.kinds import Manifest
 
 
@@ -46,6 +46,7 @@ class Applier:
         self._api = api
         self._inventory = inventory
         self._settled: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._restarted: set[str] = set()
 
     async def apply(self, cloud: CloudKey, manifest: Manifest) -> Change | None:
         """Make one child as planned; None when it is so already. NameTakenError, ApiError."""
@@ -79,6 +80,17 @@ class Applier:
         """Delete an object that the plan names; None when it is gone already."""
         self._settled.pop((kind, cloud[0], name), None)
         return Change("Deleted", kind, name) if await self._api.delete(kind, cloud[0], name) else None
+
+    async def restart(self, cloud: CloudKey, pod: Known) -> bool:
+        """Delete a pod, so that it comes back by its newest template; once, however late the news of it is."""
+        if pod.uid in self._restarted:
+            return False
+        self._restarted.add(pod.uid)
+        return await self._api.delete("Pod", cloud[0], pod.name)
+
+    def keep_only(self, pods: set[str]) -> None:
+        """Forget the pods (by uid) that are gone."""
+        self._restarted &= pods
 
     async def merge(self, cloud: CloudKey, kind: str, name: str, patch: Manifest) -> None:
         """Change a few fields of an object that is not planned as a whole."""

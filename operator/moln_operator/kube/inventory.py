@@ -92,7 +92,9 @@ def _content(manifest: Manifest) -> Manifest:
     kept = {name: manifest[name] for name in _KEPT.get(kind, ()) if name in manifest}
     if kind == "StatefulSet":
         spec = manifest.get("spec", {})
-        kept["spec"] = {name: spec[name] for name in ("replicas", "volumeClaimTemplates") if name in spec}
+        wanted = ("replicas", "volumeClaimTemplates", "updateStrategy")
+        kept["spec"] = {name: spec[name] for name in wanted if name in spec}
+        kept["generation"] = manifest["metadata"].get("generation", 0)
         kept["created"] = created(manifest)
     return kept
 

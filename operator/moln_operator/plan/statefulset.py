@@ -47,6 +47,7 @@ def stateful_set(
             "replicas": replicas,
             "serviceName": names.nodes_service(cloud.metadata.name),
             "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},  # the operator says which pod is next: plan/rolling.py
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selected},
@@ -60,6 +61,11 @@ def stateful_set(
             "volumeClaimTemplates": [_claim(cloud, pool, existing)],
         },
     }
+
+
+def rolls_by_itself(existing: Known) -> bool:
+    """Whether Kubernetes restarts the pods of a StatefulSet by its own rules, as an older release had it."""
+    return bool(existing.content.get("spec", {}).get("updateStrategy", {}).get("type") == "RollingUpdate")
 
 
 def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings) -> dict[str, Any]:

@@ -93,10 +93,10 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     moves = movement(outcome, nodes)
     if moves is not None:
         return moves
-    for name, known in sorted(observed.stateful_sets.items()):
-        status = known.content.get("status") or {}
-        if status.get("currentRevision") != status.get("updateRevision"):
-            return Verdict("Progressing", "True", "RollingOut", f"the pods of {name} are being replaced, one at a time")
+    if outcome.roll is not None and outcome.roll.outdated:
+        left = ", ".join(outcome.roll.outdated)
+        words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
+        return Verdict("Progressing", "True", "RollingOut", _sentence(words, "; ".join(outcome.roll.waits)))
     waiting = [node.name for node in nodes if not node.ready]
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from moln_operator.observe.nodes import Answer
     from moln_operator.observe.state import Observed
+    from moln_operator.plan.rolling import Roll
     from moln_spec.cloudmap import CloudMap
     from moln_spec.membership import Step
 
@@ -25,6 +26,7 @@ class Outcome:
         problems: why the spec could not be put into effect, as sentences.
         error: what failed on the way; empty when nothing did.
         waiting: what a deletion waits for.
+        roll: which pods do not run as the spec asks yet; None where nobody looked.
         step: what was decided of the nodes' membership; None where nothing was.
     """
 
@@ -35,3 +37,4 @@ class Outcome:
     error: str = ""
     waiting: str = ""
     step: Step | None = None
+    roll: Roll | None = None
