@@ -206,8 +206,17 @@ def nodes_of(data: Path) -> tuple[MapNode, ...]:
     return CloudMap.model_validate_json((data / "map.json").read_text()).nodes
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A cloud and the Prometheus that watches it; `data` is the folder of `moln dev`."""
+
+    prometheus: Prometheus
+    dev: Dev
+    data: Path
+
+
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A Prometheus that has seen a cloud, a node with TLS and an operator at work for some seconds."""
     folder = tmp_path_factory.mktemp("watched")
     operator = an_operator()
@@ -225,4 +234,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             "moln_operator_reconcile_seconds_count",
         ):
             wait_for(found, f"sum(rate({histogram}[{WINDOW}])) > 0")
-        yield found
+        yield Watched(found, dev, folder / "dev")
+
+
+@pytest.fixture(scope="module")
+def prometheus(watched: Watched) -> Prometheus:
+    """The Prometheus alone."""
+    return watched.prometheus

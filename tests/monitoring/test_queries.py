@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
 import yaml
+from botocore.exceptions import ClientError
 from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, WINDOW, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.monitoring.conftest import Prometheus
+    from tests.monitoring.conftest import Prometheus, Watched
 
 pytestmark = [pytest.mark.monitoring, pytest.mark.xdist_group("prometheus")]
 
@@ -123,3 +127,68 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
     due = {"MolnNodeOffline", "MolnCloudNotReady", "MolnMapNotAcknowledged", "MolnCertificateExpires"}
     this_machines = {"MolnVolumeAlmostFull", "MolnVolumeFullSoon", "MolnServerErrors", "MolnSlowDisk", "MolnBusyNode"}
     assert due <= pending <= due | this_machines
+
+
+def wrong(watched: Watched, alert: str) -> bool:
+    """Whether what the alert warns of is so now, however long it would have to last."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    (expr,) = (rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == alert)
+    return any(one["metric"].get("cloud") == "photos" for one in watched.prometheus.query(expr))
+
+
+def until(watched: Watched, alert: str, *, expected: bool) -> None:
+    """Wait until the alert's expression says so."""
+    deadline = time.monotonic() + SECONDS
+    while wrong(watched, alert) is not expected:
+        assert time.monotonic() < deadline, f"{alert} is not {expected}"
+        time.sleep(0.2)
+
+
+def put(watched: Watched, key: str, body: bytes = b"x" * 2000) -> bool:
+    """Write an object; whether that was acknowledged."""
+    s3 = watched.dev.s3()
+    try:
+        s3.put_object(Bucket="bucket", Key=key, Body=body)
+    except ClientError:
+        return False
+    finally:
+        s3.close()
+    return True
+
+
+def test_alerts_follow_what_happens(watched: Watched) -> None:
+    """A node freezes: copies are missing. A second one: requests fail. Both thaw: all is repaired.
+
+    The last of the file, because of what it does to the cloud.
+    """
+    pids = watched.dev.pids
+    for alert in ("MolnUnderReplicated", "MolnDamageFound"):
+        assert not wrong(watched, alert)
+    try:
+        os.kill(pids[2], signal.SIGSTOP)
+        assert put(watched, "while one is away")
+        until(watched, "MolnUnderReplicated", expected=True)
+        os.kill(pids[1], signal.SIGSTOP)
+        assert not put(watched, "while two are away")
+        until(watched, "MolnServerErrors", expected=True)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    until(watched, "MolnUnderReplicated", expected=False)
+    assert put(watched, "when all are back")
+
+
+def test_damage_is_told(watched: Watched) -> None:
+    """One byte of one body changes on the disk of the node that is asked for it."""
+    body = bytes(range(256)) * 8192
+    assert put(watched, "large", body)
+    found = [path for path in (watched.data / "nodes" / "photos-0").rglob("*") if path.is_file()]
+    path = max(found, key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    assert len(content) >= len(body)
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    s3 = watched.dev.s3()
+    assert s3.get_object(Bucket="bucket", Key="large")["Body"].read() == body
+    s3.close()
+    until(watched, "MolnDamageFound", expected=True)
