@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -15,6 +15,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from moln_spec.cloudmap import NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +139,7 @@ def _maps(clouds: tuple[CloudView, ...]) -> Iterator[GaugeMetricFamily]:
         if cloud.map is not None:
             epoch.add_metric(cloud.key, cloud.map.epoch)
             changing.add_metric(cloud.key, cloud.map.change is not None)
-            states = Tally({"active": 0, "joining": 0, "leaving": 0})
+            states = Tally(dict.fromkeys(get_args(NodeState), 0))
             states.update(node.state for node in cloud.map.nodes)
             for state, number in states.items():
                 members.add_metric((*cloud.key, state), number)

@@ -59,6 +59,7 @@ def seen(*conditions: Condition, **changed: Mapping[str, object]) -> Snapshot:
         (seen(Condition("Ready", "False", "NodesNotReady", "n-1: why")), Level.DEGRADED, "NodesNotReady: n-1: why"),
         (seen(Condition("Degraded", "True", "AlmostFull", "91 %")), Level.DEGRADED, "AlmostFull: 91 %"),
         (seen(Condition("Degraded", "False", "AsExpected", "")), Level.HEALTHY, ""),
+        (seen(Condition("ScaleDownBlocked", "True", "TooFew", "3 copies")), Level.DEGRADED, "TooFew: 3 copies"),
         (seen(Condition("Progressing", "False", "Settled", "")), Level.HEALTHY, ""),
     ],
 )

@@ -91,6 +91,7 @@ STORIES = (
     ),
     Story("MolnDrainStuck", {cloud("map_nodes", state="leaving"): "0x5 1x800 0x20"}, "700m", "740m", "815m"),
     Story("MolnDrainStuck", {cloud("change_under_way"): "0x5 1x800 0x20"}, "700m", "740m", "815m"),
+    Story("MolnScaleDownBlocked", {cloud("condition", type="ScaleDownBlocked"): "0x5 1x20 0x9"}, "15m", "24m", "30m"),
     Story(
         "MolnPeersApart",
         {f'moln_peer_unanswered_total{{{NODE}, peer="photos-1"}}': "0x5 0+6x60 360x30"},

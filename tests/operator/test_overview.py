@@ -21,6 +21,7 @@ STATUS = {
         {"type": "Ready", "status": "False", "reason": "NodesNotReady", "message": "photos-2: no answer"},
         {"type": "Degraded", "status": "False", "reason": "AsExpected"},
         {"type": "Accepted", "status": "True", "reason": "Valid"},
+        {"type": "ScaleDownBlocked", "status": "False", "reason": "AsExpected"},
     ],
     "nodes": {"desired": 3, "current": 3, "ready": 2, "summary": "2/3"},
     "map": {"epoch": 7, "acknowledged": 6},
@@ -94,6 +95,7 @@ def test_its_gauges_carry_the_clouds_name() -> None:
     assert found["cloud_fewest_serving_copies", "photos", "home"] == 1
     assert found["cloud_stuck_partitions", "photos", "home"] == 512
     assert found["cloud_map_nodes", "photos", "home", "leaving"] == 0
+    assert found["cloud_map_nodes", "photos", "home", "spare"] == 0
     assert found["clouds", "NodesNotReady"] == 1
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FULL_PERCENT: Final = 90
 """As the operator's Degraded condition has it."""
+_BAD: Final = {"Ready": "False", "Accepted": "False", "Degraded": "True", "ScaleDownBlocked": "True"}
 _STATES: Final = ("warn", "fail")
 
 
@@ -85,6 +86,5 @@ def _nodes(seen: Snapshot, full_percent: int) -> Iterator[tuple[Level, str]]:
 
 def _conditions(seen: Snapshot) -> Iterator[tuple[Level, str]]:
     for condition in seen.conditions:
-        bad = "True" if condition.type == "Degraded" else "False"
-        if condition.type in ("Ready", "Accepted", "Degraded") and condition.status == bad:
+        if condition.status == _BAD.get(condition.type):
             yield Level.DEGRADED, f"{condition.reason}: {condition.message}"
