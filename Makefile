@@ -44,6 +44,14 @@ unit: ## the tests that need nothing but Python
 soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1
 	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED))
 
+.PHONY: crash
+crash: ## kill the store and cut its power, again and again, what it told compared: CYCLES=1000 SEED=1
+	MOLN_CRASH_CYCLES=$(or $(CYCLES),1000) $(if $(SEED),MOLN_CRASH_SEED=$(SEED)) $(RUN) pytest -m crash tests/node/store
+
+.PHONY: fuzz
+fuzz: ## signed nonsense for every operation of S3, never answered with an error of ours: EXAMPLES=20000
+	MOLN_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(RUN) pytest --timeout 7200 tests/node/s3/test_fuzz.py
+
 .PHONY: bench
 bench: ## side by side with other servers, as ratios (docs/benchmarks.md)
 	$(RUN) python bench/run.py

@@ -29,8 +29,8 @@ from moln_node.cluster import maintenance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 CYCLES = int(os.environ.get("MOLN_CRASH_CYCLES", "20"))
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(max(1800, 10 * CYCLES))]
 SEED = int(os.environ.get("MOLN_CRASH_SEED", "0")) or random.randrange(1, 10**9)
 ROOT = Path(__file__).parents[3]
 ABSENT = "-"
