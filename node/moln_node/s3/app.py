@@ -20,7 +20,7 @@ from moln_node import logs
 from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
 from moln_node.s3.access_log.delivery import Delivery
-from moln_node.s3.access_log.observation import entry_of, is_logged
+from moln_node.s3.access_log.observation import also, entry_of, is_logged
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call
@@ -123,14 +123,16 @@ class Front:
             log.log(level, "%s %r", request.method, exchange.path, extra=_told(exchange, seen))
 
     async def _note(self, exchange: _Exchange, target: Target, response: web.StreamResponse, seconds: float) -> None:
-        """Let the bucket's access log know of an answer, where it has one."""
-        found = None if exchange.call is None else exchange.call.found
+        """Let the access logs know of an answer: that of the bucket, and those of what else it touched."""
+        request, call = exchange.request, exchange.call
+        found = None if call is None else call.found
         if found is None and response.status >= 400:  # refused before the bucket was looked at
             with contextlib.suppress(StoreError):
                 found = await self._objects.bucket(target.bucket)
-        if found is None or not is_logged(found):
+        logged = found is not None and is_logged(found)
+        besides = [] if call is None else [touched for touched in call.touched if is_logged(touched.bucket)]
+        if found is None or not (logged or besides):
             return
-        request, call = exchange.request, exchange.call
         host, _, remote = self._outside(request)
         entry = entry_of(
             request,
@@ -144,7 +146,10 @@ class Front:
             host=host,
             error=exchange.error,
         )
-        self.access_logs.note(found, entry)
+        if logged:
+            self.access_logs.note(found, entry)
+        for touched in besides:
+            self.access_logs.note(touched.bucket, also(entry, touched))
 
     async def _answer(self, exchange: _Exchange) -> web.StreamResponse:
         request, settings = exchange.request, self._settings

@@ -40,6 +40,21 @@ _STREAMING = {
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """An object that a request reaches besides what its line names: a copy's source, one of many deletes.
+
+    `what` is S3's word for it in access logs; `status` and `error` tell how it ended, where that is not the answer's.
+    """
+
+    bucket: Bucket
+    key: str
+    version_id: str | None
+    what: str
+    status: int = 0
+    error: str = ""
+
+
 @dataclass(slots=True)
 class Call:
     """A request with its names taken apart. `headers` are the request's; query names and values are decoded."""
@@ -58,6 +73,7 @@ class Call:
     expectation: Expectation
     common: dict[str, str]
     found: Bucket | None = None
+    touched: list[Touched] = field(default_factory=list)
     _chunked: Chunked | None = field(default=None, repr=False)
 
     @property

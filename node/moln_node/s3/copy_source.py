@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from moln_node.s3.call import Touched
 from moln_node.s3.conditions import check_copy_source
 from moln_node.s3.errors import S3Error, from_store
 from moln_node.s3.versions import checked_version
@@ -57,8 +58,16 @@ async def open_source(call: Call) -> AsyncIterator[tuple[Source, Bucket, Reading
     source = parse_source(call.headers["x-amz-copy-source"])
     action = "s3:GetObjectVersion" if source.version_id else "s3:GetObject"
     opened = False
+    what = "REST.COPY.PART_GET" if "uploadId" in call.query else "REST.COPY.OBJECT_GET"
     try:
-        bucket = await call.authorise(action, source.bucket, source.key, version_id=source.version_id)
+        try:
+            bucket = await call.authorise(action, source.bucket, source.key, version_id=source.version_id)
+        except S3Error:
+            with suppress(StoreError):
+                kept_from = await call.objects.bucket(source.bucket)
+                call.touched.append(Touched(kept_from, source.key, source.version_id, what))
+            raise
+        call.touched.append(Touched(bucket, source.key, source.version_id, what))
         expected = call.headers.get("x-amz-source-expected-bucket-owner")
         if expected is not None and expected != bucket.owner:
             raise S3Error("AccessDenied", "The source's bucket does not belong to the owner that is expected.")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node.s3 import xml
+from moln_node.s3.access_log.observation import is_logged
+from moln_node.s3.call import Touched
 from moln_node.s3.conditions import precondition_of
 from moln_node.s3.documents import read_document
 from moln_node.s3.errors import S3Error, from_store
@@ -91,9 +93,10 @@ async def _delete(call: Call, entry: Entry, *, quiet: bool) -> str:
             bypass_governance=await locks.bypasses(call, entry.key),
         )
     except S3Error as error:
-        return _error(entry, error)
+        return _error(call, entry, error)
     except StoreError as error:
-        return _error(entry, from_store(error, call.bucket, entry.key))
+        return _error(call, entry, from_store(error, call.bucket, entry.key))
+    _touch(call, entry, 204)
     if quiet:
         return ""
     marker = deleted.version_id if deleted.delete_marker else None
@@ -106,7 +109,15 @@ async def _delete(call: Call, entry: Entry, *, quiet: bool) -> str:
     )
 
 
-def _error(entry: Entry, error: S3Error) -> str:
+def _touch(call: Call, entry: Entry, status: int, error: str = "") -> None:
+    """Leave word of one delete for the bucket's access log, if it has one."""
+    bucket = call.bucket_record
+    if is_logged(bucket):
+        call.touched.append(Touched(bucket, entry.key, entry.version_id, "BATCH.DELETE.OBJECT", status, error))
+
+
+def _error(call: Call, entry: Entry, error: S3Error) -> str:
+    _touch(call, entry, error.status, error.code)
     return xml.node(
         "Error",
         xml.leaf("Key", entry.key),

@@ -90,9 +90,10 @@ def test_what_was_asked_is_told(quick: Server, client: Any) -> None:
         wrong.close()
     client.delete_objects(Bucket="source", Delete={"Objects": [{"Key": "before"}]})
 
-    found = lines(client, "logs", lambda found: len(found) >= 5)
+    found = lines(client, "logs", lambda found: len(found) >= 6)
     told = [(x["operation"], x["key"], x["status"], x["error"], x["requester"]) for x in found]
     assert sorted(told) == [
+        ("BATCH.DELETE.OBJECT", "before", "204", "-", "main-id"),
         ("REST.GET.BUCKET", "-", "403", "AccessDenied", "alt-id"),
         ("REST.GET.BUCKET", "-", "403", "SignatureDoesNotMatch", "-"),
         ("REST.GET.OBJECT", "a%20%22key%22", "206", "-", "main-id"),
@@ -107,6 +108,39 @@ def test_what_was_asked_is_told(quick: Server, client: Any) -> None:
     assert "Boto3" in get["user_agent"]
     listed = client.list_objects_v2(Bucket="logs")["Contents"]
     assert all(re.fullmatch(r"log/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}", each["Key"]) for each in listed)
+
+
+def test_what_is_touched_besides_is_told(quick: Server, client: Any) -> None:
+    """A copy in its source's log, also one that is refused; each of many deletes, however it ended."""
+    for name in ("source", "target", "logs"):
+        client.create_bucket(Bucket=name)
+    first = client.put_object(Bucket="source", Key="a b", Body=b"x")
+    enable(client, "source", "logs")
+    client.copy_object(Bucket="target", Key="copy", CopySource={"Bucket": "source", "Key": "a b"})
+    upload = client.create_multipart_upload(Bucket="target", Key="parts")["UploadId"]
+    place = {"Bucket": "target", "Key": "parts", "UploadId": upload, "PartNumber": 1}
+    client.upload_part_copy(**place, CopySource={"Bucket": "source", "Key": "a b"})
+    stranger = quick.client("ALTKEY", "alt-secret-key")
+    stranger.create_bucket(Bucket="stranger")
+    with pytest.raises(stranger.exceptions.ClientError):
+        stranger.copy_object(Bucket="stranger", Key="copy", CopySource={"Bucket": "source", "Key": "a b"})
+    stranger.close()
+    entries = [{"Key": "other"}, {"Key": "a b", "ETag": '"no"'}]
+    client.delete_objects(Bucket="source", Delete={"Objects": entries})
+    client.delete_objects(Bucket="source", Delete={"Objects": [{"Key": "a b", "ETag": first["ETag"]}], "Quiet": True})
+
+    found = lines(client, "logs", lambda found: len(found) >= 8)
+    told = [(x["operation"], x["bucket"], x["key"], x["status"], x["error"], x["requester"]) for x in found]
+    assert sorted(told) == [
+        ("BATCH.DELETE.OBJECT", "source", "a%20b", "204", "-", "main-id"),
+        ("BATCH.DELETE.OBJECT", "source", "a%20b", "412", "PreconditionFailed", "main-id"),
+        ("BATCH.DELETE.OBJECT", "source", "other", "204", "-", "main-id"),
+        ("REST.COPY.OBJECT_GET", "source", "a%20b", "200", "-", "main-id"),
+        ("REST.COPY.OBJECT_GET", "source", "a%20b", "403", "AccessDenied", "alt-id"),
+        ("REST.COPY.PART_GET", "source", "a%20b", "200", "-", "main-id"),
+        ("REST.POST.MULTI_OBJECT_DELETE", "source", "-", "200", "-", "main-id"),
+        ("REST.POST.MULTI_OBJECT_DELETE", "source", "-", "200", "-", "main-id"),
+    ]
 
 
 def test_a_presigned_url_is_told_without_its_signature(client: Any) -> None:

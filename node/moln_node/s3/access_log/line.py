@@ -71,6 +71,7 @@ class Entry:
     host: str
     cipher: str
     tls_version: str
+    what: str = ""  # S3's word for it, where it is not what the request line asks for
 
     def render(self) -> str:
         """The line, with its end."""
@@ -83,7 +84,7 @@ class Entry:
             _plain(self.remote),
             _plain(self.requester),
             self.request_id,
-            operation(self.method, self.key, self.query, copies=self.copies),
+            self.what or operation(self.method, self.key, self.query, copies=self.copies),
             _plain(quote(self.key)),
             _quoted(f"{self.method} {uri} HTTP/1.1"),
             str(self.status),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from moln_node.s3.access_log.configuration import SETTING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from moln_node.s3.auth.authenticate import Authentication
+    from moln_node.s3.call import Touched
     from moln_node.s3.target import Target
     from moln_node.store.model import Bucket
 
@@ -70,6 +72,22 @@ def entry_of(
         host=host,
         cipher=cipher,
         tls_version=version,
+    )
+
+
+def also(entry: Entry, touched: Touched) -> Entry:
+    """The entry of what a request touched besides, by the one of the request itself."""
+    return replace(
+        entry,
+        owner=touched.bucket.owner,
+        bucket=touched.bucket.name,
+        key=touched.key,
+        query={} if touched.version_id is None else {"versionId": touched.version_id},
+        what=touched.what,
+        status=touched.status or entry.status,
+        error=touched.error if touched.status else entry.error,
+        sent=0,
+        object_size=None,
     )
 
 
