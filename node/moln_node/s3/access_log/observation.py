@@ -42,7 +42,7 @@ def entry_of(
     error: str,
 ) -> Entry:
     """The entry; `authentication` is None where the request was refused before anybody knew who sent it."""
-    known = authentication is not None and not authentication.identity.anonymous
+    signer = None if authentication is None or authentication.identity.anonymous else authentication
     sent = response.body_length if response.prepared else response.content_length or 0
     cipher, version = _tls(request)
     return Entry(
@@ -50,7 +50,7 @@ def entry_of(
         bucket=bucket.name,
         moment=moment,
         remote=remote,
-        requester=authentication.identity.id if authentication is not None and known else "",
+        requester="" if signer is None else signer.identity.id,
         request_id=response.headers.get("x-amz-request-id", "-"),
         host_id=response.headers.get("x-amz-id-2", "-"),
         method=request.method,
@@ -65,10 +65,8 @@ def entry_of(
         seconds=seconds,
         referrer=request.headers.get("Referer", ""),
         user_agent=request.headers.get("User-Agent", ""),
-        signature_version=_SIGNATURES[authentication.algorithm] if authentication is not None and known else "",
-        auth_type=("QueryString" if authentication.presigned else "AuthHeader")
-        if authentication is not None and known
-        else "",
+        signature_version="" if signer is None else _SIGNATURES[signer.algorithm],
+        auth_type="" if signer is None else "QueryString" if signer.presigned else "AuthHeader",
         host=host,
         cipher=cipher,
         tls_version=version,
