@@ -173,6 +173,7 @@ OBJECT: Table = {
     ("PUT", "acl"): Operation(
         "PutObjectAcl", "s3:PutObjectAcl", acl.put_object_acl, version_action="s3:PutObjectVersionAcl"
     ),
+    **unbuilt.OBJECT,
 }
 
 # Sub-resources of S3 that are not built: known, so that they answer 501 and are never taken for something else.
@@ -182,7 +183,7 @@ _BUCKET_UNBUILT = (
     "metadataTable", "metrics", "notification", "replication", "requestPayment", "session", "website",
 )  # fmt: skip
 _OBJECT_UNBUILT = (
-    "annotation", "encryption", "renameObject", "restore", "select", "torrent",
+    "annotation", "encryption", "renameObject", "select", "torrent",
 )  # fmt: skip
 _CHANGING = frozenset({"PUT", "POST", "DELETE"})
 _PARAMETERS = frozenset({"versionId", "uploadId", "partNumber"})

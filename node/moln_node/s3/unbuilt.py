@@ -14,6 +14,7 @@ from moln_node.s3 import xml
 from moln_node.s3.documents import read_document
 from moln_node.s3.errors import S3Error
 from moln_node.s3.operation import Operation
+from moln_node.s3.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,16 @@ def _lists(root: str) -> Handler:
 
     return handler
 
+
+async def _restore(call: Call) -> web.Response:
+    """RestoreObject: no class is an archive, so there is nothing to restore, as S3 says of such objects."""
+    await call.objects.head(call.bucket, call.key, version_of(call.query))
+    raise S3Error("InvalidObjectState", "Restore is not allowed for the object's current storage class")
+
+
+OBJECT: dict[tuple[str, str], Operation] = {
+    ("POST", "restore"): Operation("RestoreObject", "s3:RestoreObject", _restore),
+}
 
 BUCKET: dict[tuple[str, str], Operation] = {
     (method, sub): Operation(name, action, handler)

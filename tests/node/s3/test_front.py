@@ -163,7 +163,7 @@ def exchange(server: Server, request: bytes, *, shut: bool = False) -> bytes:
         ("PUT", "?replication"),
         ("PUT", "?novelty"),
         ("GET", "/key?torrent"),
-        ("POST", "/key?restore"),
+        ("POST", "/key?select"),
         ("DELETE", "/key?annotation"),
     ],
 )

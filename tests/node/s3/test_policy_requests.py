@@ -298,6 +298,11 @@ def test_what_is_off_can_be_switched_off(s3: Any, alt: Any, bucket: str, refused
             absent(Bucket=bucket, Id="any")
     with refused(403, "AccessDenied"):
         alt.delete_bucket_website(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    with refused(403, "InvalidObjectState"):
+        s3.restore_object(Bucket=bucket, Key="k", RestoreRequest={"Days": 1})
+    with refused(404, "NoSuchKey"):
+        s3.restore_object(Bucket=bucket, Key="other", RestoreRequest={"Days": 1})
 
 
 def test_what_is_not_built(s3: Any, bucket: str, refused: Any, raw: http.client.HTTPConnection) -> None:
