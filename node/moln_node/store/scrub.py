@@ -84,7 +84,9 @@ class Scrub:
             try:
                 _, document = lookup.decode_record(*row)
                 if self._chosen():
-                    self._bytes += await self._store.look(lambda db, d=document: _read_small(db, d))  # type: ignore[misc]
+                    self._bytes += await self._store.look(
+                        lambda db, r=row, d=document: _read_small(db, r, d)  # type: ignore[misc]
+                    )
             except CorruptError as error:
                 self._found(f"object {self._object(row[0], row[1])}: {error}")
             if self._records % _PAGE == 0:
@@ -150,17 +152,26 @@ async def _rows(store: Store) -> AsyncIterator[tuple[int, bytes, bytes, bytes]]:
         position = page[-1][:3]
 
 
-def _read_small(db: apsw.Connection, document: RecordDocument) -> int:
-    """Check the parts of an object that are in the index; the bytes read."""
-    if document.layout:
-        lookup.layout(db, document.layout)
+def _read_small(db: apsw.Connection, record: tuple[int, bytes, bytes, bytes], document: RecordDocument) -> int:
+    """Check the parts of an object that are in the index; the bytes read. `record` is its row as it was read."""
+    if document.layout and lookup.layout(db, document.layout) is None:
+        _require_replaced(db, record, document.layout)
     read = 0
     for segment in document.segments:
         if segment.place == Place.INLINE:
             row = db.execute("SELECT content FROM small WHERE id = ?", (segment.id,)).fetchone()
-            if row is not None:  # else replaced since the record was read
+            if row is None:
+                _require_replaced(db, record, segment.id)
+            else:
                 read += len(inline.decode(segment.id, segment.size, row[0]))
     return read
+
+
+def _require_replaced(db: apsw.Connection, record: tuple[int, bytes, bytes, bytes], body_id: int) -> None:
+    """CorruptError if a record is still as it was read though a body of it is gone: one transaction takes both."""
+    sql = "SELECT 1 FROM record WHERE bucket = ? AND key = ? AND inverse = ? AND document = ?"
+    if db.execute(sql, record).fetchone() is not None:
+        raise CorruptError(f"body {body_id:016x} is missing in the index")
 
 
 def _read_body(store: Store, body_id: int, size: int, deep: bool) -> int:  # noqa: FBT001 (called by position)

@@ -254,6 +254,24 @@ async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None
         assert files(tmp_path) == [kept]
 
 
+async def test_a_small_body_or_a_layout_that_is_gone_is_found(tmp_path: Path) -> None:
+    """A row that a record names and that is not there is told by a scrub, with the object's name."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "small", bytes(SMALL))
+        upload = await objects.create_upload(BUCKET, "parts", OWNER)
+        part = await put_part(objects, "parts", upload.id, 1, bytes(SMALL))
+        await objects.complete_upload(BUCKET, "parts", upload.id, [part], Sealed("e-1"))
+        await put(objects, "whole", bytes(LARGE))
+        notes = Notes()
+        await maintenance.scrub(objects.local, notes)
+        assert notes.findings == []
+        await objects.store.commit(lambda tx: tx.db.execute("DELETE FROM small").fetchall())
+        await maintenance.scrub(objects.local, notes)
+        assert notes.counts["bad"] == len(notes.findings) == 2
+        for key in ("small", "parts"):
+            assert any(f"{BUCKET}/" in found and key in found for found in notes.findings), notes.findings
+
+
 async def test_what_the_collector_removes_meanwhile_is_no_orphan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
