@@ -123,10 +123,10 @@ class Namespace:
         """The epoch that every node of a Cloud has acknowledged."""
         return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))
 
-    def s3(self, cloud: str, key: dict[str, str] | None = None, pod: str = "") -> Any:
+    def s3(self, cloud: str, key: dict[str, str] | None = None, pod: str = "", address: str = "") -> Any:
         """boto3 on a node of the cloud (the first if none is named), as a program in the cluster uses it."""
         pair = key or self.secret(f"{cloud}-root")
-        address = self.get("pod", pod or f"{cloud}-0")["status"]["podIP"]
+        address = address or self.get("pod", pod or f"{cloud}-0")["status"]["podIP"]
         return boto3.client(
             "s3",
             endpoint_url=f"http://{address}:9000",
@@ -158,12 +158,16 @@ class Clients:
 
     def __call__(self) -> Any:
         """A client of a node that is ready now."""
-        ready = [
-            pod["metadata"]["name"]
+        ready = eventually(self._ready, "a node is ready", 120)
+        return self._namespace.s3("photos", address=ready[next(self._turn) % len(ready)])
+
+    def _ready(self) -> list[str]:
+        """The addresses of the pods that are ready."""
+        return [
+            pod["status"]["podIP"]
             for pod in self._namespace.list("pods", "moln.dev/cloud=photos")
             if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
         ]
-        return self._namespace.s3("photos", pod=ready[next(self._turn) % len(ready)])
 
 
 _MASTER_KEY_ID = re.compile(r"^key-[0-9a-f]+$")

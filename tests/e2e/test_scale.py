@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -142,3 +145,39 @@ def test_a_node_whose_disk_is_gone_is_given_up_and_joins_anew(namespace: Namespa
             namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force")
             time.sleep(2)
             namespace.wait_ready("photos", 120)
+
+
+SECONDS = float(os.environ.get("MOLN_CHAOS_SECONDS", "60"))
+STEPS = ("scale", "scale", "operator", "pod", "wait")
+SEED = int(os.environ.get("MOLN_CHAOS_SEED", "9"))
+
+
+def test_any_edits_and_deaths_in_the_middle_of_changes(namespace: Namespace) -> None:
+    """Replicas go up and down at random while operator and nodes die; MOLN_CHAOS_SECONDS makes it longer."""
+    chance = random.Random(SEED)
+    operator = namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    done = Counter[str]()
+    steps: list[str] = []
+    with clients_at_work(namespace, seed=SEED):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            steps = steps or chance.sample(STEPS, len(STEPS))
+            step = steps.pop()
+            done[step] += 1
+            if step == "scale":
+                scale(namespace, chance.randrange(3, 6))
+            elif step == "operator":
+                operator.kill()
+                operator = namespace.operator()
+            elif step == "pod":
+                name = chance.choice(sorted(pods(namespace)))
+                namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
+            time.sleep(chance.uniform(1, 6))
+        scale(namespace, 3)
+        namespace.wait_settled("photos", "3/3", 400)
+    epochs = namespace.map("photos")["epoch"]
+    print(f"{dict(done)}, {epochs} epochs")  # noqa: T201 (shown with -s)
+    numbers = [node["number"] for node in namespace.map("photos")["nodes"]]
+    assert numbers == [0, 1, 2], "who was wanted all the time stayed a member all the time"
