@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.operator.given import (
@@ -20,6 +20,7 @@ from tests.operator.given import (
     observed,
 )
 
+from moln_operator.apply.push import Pusher
 from moln_operator.observe.nodes import Answer, NodeMoving
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.cloudmap import PLACED_SECONDS, START_SECONDS, may_begin, next_step, reports, seats
@@ -29,6 +30,7 @@ from moln_operator.report.nodes import node_states
 from moln_operator.report.status import cloud_status, storage_node_status
 from moln_operator.report.steps import told
 from moln_spec.cloudmap import Change, CloudMap
+from moln_spec.credentials import Credentials
 from moln_spec.membership import Refusal, Step
 
 if TYPE_CHECKING:
@@ -264,3 +266,35 @@ def after(cloud_map: CloudMap, **update: Any) -> CloudMap:
 def test_each_decision_is_told(before: CloudMap | None, following: CloudMap, expected: list[str]) -> None:
     """One event for each thing that happened, besides the epoch's own."""
     assert [reason for reason, _ in told(before, following)] == ["MapPublished", *expected]
+
+
+class Recording:
+    """Nodes that note what they are handed, and go on saying what they said."""
+
+    def __init__(self, said: dict[str, Answer]) -> None:
+        self._said = said
+        self.handed: list[str] = []
+
+    async def push_map(self, host: str, _secret: str, _map: CloudMap) -> None:
+        """Note whom."""
+        self.handed.append(host)
+
+    async def push_credentials(self, host: str, _secret: str, _document: str) -> None:
+        """Take them."""
+
+    async def status(self, host: str, _secret: str) -> Answer:
+        """As before."""
+        return self._said[host]
+
+
+async def test_only_nodes_of_the_map_are_handed_it() -> None:
+    """Those that have left stop, and would refuse a map that does not name them."""
+    names = ("photos-0", "photos-1")
+    said = answers(*names)
+    hosts = {name: replace(pod, content={**pod.content, "ip": name}) for name, pod in pods(*names).items()}
+    nodes = Recording(said)
+    found = await Pusher(cast("Any", nodes)).push(
+        observed(pods=hosts, answers=said), a_map(2), Credentials(keys=(), master_keys=())
+    )
+    assert nodes.handed == ["photos-0"]
+    assert set(found) == set(names)

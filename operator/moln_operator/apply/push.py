@@ -39,11 +39,12 @@ class Pusher:
         self._handed: dict[str, _Handed] = {}
 
     async def push(self, observed: Observed, cloud_map: CloudMap, document: Credentials) -> Mapping[str, Answer]:
-        """Bring every node up to date that answers; what the nodes say afterwards, by pod name."""
+        """Bring every node of the map up to date that answers; what the nodes say afterwards, by pod name."""
         text = reveal(document)
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        found = await asyncio.gather(*(self._one(observed, pod, cloud_map, text, digest) for pod in observed.answers))
-        return dict(zip(observed.answers, found, strict=True))
+        pods = observed.answers.keys() & {node.name for node in cloud_map.nodes}  # others have left, and stop
+        found = await asyncio.gather(*(self._one(observed, pod, cloud_map, text, digest) for pod in pods))
+        return {**observed.answers, **dict(zip(pods, found, strict=True))}
 
     async def _one(self, observed: Observed, pod: str, cloud_map: CloudMap, text: str, digest: str) -> Answer:
         answer, known, cluster = observed.answers[pod], observed.pods[pod], observed.cluster
