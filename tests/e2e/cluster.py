@@ -119,6 +119,15 @@ class Namespace:
         """The cloud map as it is published."""
         return dict(json.loads(self.get("configmap", f"{name}-map")["data"]["cloud-map.json"]))
 
+    def node_status(self, name: str, pod: str) -> Manifest:
+        """What a node says of itself on port 9001."""
+        secret = self.secret(f"{name}-cluster")["secret"]
+        address = self.get("pod", pod)["status"]["podIP"]
+        headers = {"Authorization": f"Bearer {secret}"}
+        asked = urllib.request.Request(f"http://{address}:9001/v1/status", headers=headers)
+        with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 (ours)
+            return dict(json.loads(answer.read()))
+
     def epoch(self, name: str) -> int:
         """The epoch that every node of a Cloud has acknowledged."""
         return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))

@@ -91,6 +91,44 @@ def test_three_nodes_become_five_and_three_again(namespace: Namespace) -> None:
     assert "data-photos-4" in claims, "a volume is never deleted"
 
 
+OBJECTS = 120
+SIZE = 256 * 1024
+
+
+def test_only_the_share_of_those_who_come_is_moved(namespace: Namespace) -> None:
+    """Every object has its three copies again, no more, and hardly a body was moved that did not have to be."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    s3 = namespace.s3("photos")
+    s3.create_bucket(Bucket="kept")
+    for number in range(OBJECTS):
+        s3.put_object(Bucket="kept", Key=f"k{number}", Body=random.Random(number).randbytes(SIZE))
+    began = time.monotonic()
+    scale(namespace, 5)
+    moved: dict[tuple[str, str], int] = {}
+
+    def settled() -> bool:
+        found = namespace.map("photos")
+        stage = found["change"]["stage"] if found["change"] else ""
+        for name in [node["name"] for node in found["nodes"] if node["state"] != "spare"]:
+            moving = namespace.node_status("photos", name)["moving"]
+            if moving is not None:
+                moved[name, stage] = max(moved.get((name, stage), 0), moving["bytes"])
+        namespace.wait_settled("photos", "5/5", 0)
+        return True
+
+    eventually(settled, "five nodes", 240)
+    seconds = time.monotonic() - began
+    held = {pod: namespace.node_status("photos", pod)["objects"] for pod in pods(namespace)}
+    least = SIZE * (held["photos-3"] + held["photos-4"])
+    total = sum(moved.values())
+    print(f"{seconds:.0f} s, {total} bytes moved, {least} had to: {moved}, {held}")  # noqa: T201 (shown with -s)
+    assert sum(held.values()) == 3 * OBJECTS
+    assert 0.3 * OBJECTS < held["photos-3"] < 0.9 * OBJECTS
+    assert total <= 1.2 * least
+
+
 def a_pool(name: str, **spec: Any) -> Manifest:
     """A small StorageNode of the cloud."""
     nodes = a_cloud("photos")["spec"]["nodes"]
