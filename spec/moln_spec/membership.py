@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from moln_spec.cloudmap import DEFAULT_COPIES, Change, CloudMap, Layout, MapNode, MapPolicy
 from moln_spec.quantity import short
-from moln_spec.room import Taker, Volume, lacking
+from moln_spec.room import Volume, gained, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -263,10 +263,13 @@ class _Decision:
         members = _members(self.draft)
         out = [node for node in members if node.name not in self.seats]
         staying = [node for node in members if node.name in self.seats]
+        led = self._placed({node.name for node in out}, {node.name for node in (*staying, *coming)})
         if out:
-            self.refusal = self._refuses(out, [*staying, *coming])
-        leaving = set() if self.refusal is not None else {node.name for node in out}
-        placed = {node.name for node in (*staying, *coming)}
+            self.refusal = self._refuses(out, led)
+        return led if self.refusal is None else self._placed(set(), {node.name for node in (*staying, *coming)})
+
+    def _placed(self, leaving: set[str], placed: set[str]) -> CloudMap:
+        """The draft in which some leave and others stay or come, each as it is wanted."""
         nodes = []
         for node in self.draft.nodes:
             if node.name in leaving:
@@ -279,8 +282,9 @@ class _Decision:
                 nodes.append(node)
         return self.draft.model_copy(update={"nodes": tuple(nodes), "policies": self.wanted.policies})
 
-    def _refuses(self, out: Sequence[MapNode], staying: Sequence[MapNode]) -> Refusal | None:
-        """Why `out` can't leave; None where they can."""
+    def _refuses(self, out: Sequence[MapNode], led: CloudMap) -> Refusal | None:
+        """Why `out` can't leave, so that the layout of `led` is; None where they can."""
+        staying = _members(led)
         names = ", ".join(node.name for node in out)
         policies = self.wanted.policies
         everything = [p.copies for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
@@ -296,8 +300,9 @@ class _Decision:
         if silent:
             return Refusal("NodeUnreachable", f"{names} can't leave while {', '.join(silent)} can't be reached")
         need = sum(self.reports[node.name].volume.used_bytes for node in out)
-        takers = [Taker(node.name, self.seats[node.name].weight, self.reports[node.name].volume) for node in staying]
-        lacks = lacking(need, takers, self.last.limits.reserve_percent)
+        shares = gained(self.draft.layout, led.layout, self.last.partitions)
+        volumes = {name: report.volume for name, report in self.reports.items()}
+        lacks = lacking(need, shares, volumes, self.last.limits.reserve_percent)
         if lacks:
             words = ", ".join(f"{name} lacks {short(size)}" for name, size in lacks.items())
             return Refusal("NoRoom", f"{names} can't leave, because there is no room for what they hold: {words}")

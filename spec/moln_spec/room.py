@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moln_spec.placement import Placement
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    from moln_spec.cloudmap import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +23,27 @@ class Volume:
     free_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Taker:
-    """A node that stays, and takes its share by weight of what the leaving ones hold."""
+def gained(before: Layout, after: Layout, partitions: int) -> Counter[str]:
+    """How many partitions each node comes to own, by name, as the policy without a selector has it."""
+    old, new = Placement(before, partitions), Placement(after, partitions)
+    found: Counter[str] = Counter()
+    for had, has in zip(old.table(old.rule("", "")), new.table(new.rule("", "")), strict=True):
+        found.update({member.name for member in has} - {member.name for member in had})
+    return found
 
-    name: str
-    weight: float
-    volume: Volume
 
-
-def lacking(need: int, takers: Sequence[Taker], reserve_percent: float) -> dict[str, int]:
+def lacking(
+    need: int, shares: Mapping[str, int], volumes: Mapping[str, Volume], reserve_percent: float
+) -> dict[str, int]:
     """The bytes that each node lacks to take its share of `need` bytes, by name; those that lack none are left out.
 
     `reserve_percent` of each volume stay free: writes must leave that too.
     """
-    weights = sum(taker.weight for taker in takers)
     found: dict[str, int] = {}
-    for taker in takers:
-        room = taker.volume.free_bytes - taker.volume.capacity_bytes * reserve_percent / 100
-        lacks = need * taker.weight / weights - room
-        if need and lacks > 0:
-            found[taker.name] = int(lacks) + 1
+    for name, share in shares.items():
+        volume = volumes[name]
+        room = volume.free_bytes - volume.capacity_bytes * reserve_percent / 100
+        lacks = need * share / sum(shares.values()) - room
+        if lacks > 0:
+            found[name] = int(lacks) + 1
     return found
