@@ -87,7 +87,7 @@ class Ledger:
                 self.counts[kind] += 1
             except (BotoCoreError, ClientError, HTTPError, ResponseParserError) as error:
                 self.counts[f"{kind} failed"] += 1
-                self.counts[f"error {type(error).__name__}"] += 1
+                self.counts[f"error {_name(error)}"] += 1
                 time.sleep(0.3)
                 s3 = self._reconnect(s3)
 
@@ -121,6 +121,11 @@ class Ledger:
         for name, may in mine.items():
             if (name in listed and may == {_MISSING}) or (name not in listed and _MISSING not in may):
                 self.wrong.append(f"{name} is {'listed' if name in listed else 'not listed'}")
+
+
+def _name(error: BotoCoreError | ClientError) -> str:
+    """What kind of failure it was: S3's own code where there is one."""
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
 
 
 def _digest(s3: Any, key: str) -> str:

@@ -106,6 +106,13 @@ def test_only_answers_of_this_cloud_are_reports() -> None:
     assert (report.epoch, report.strays, report.passed, report.registers) == (1, 4, 3, 9)
 
 
+def test_a_spare_is_heard_once_kubernetes_finds_it_ready() -> None:
+    """Else the cloud would be unready while it is taken in."""
+    state = observed(previous_map=a_map_of({"photos-0": "active", "photos-1": "spare"}), answers=answers("photos-1"))
+    assert reports(replace(state, pods=pods("photos-1", ready=False))) == {}
+    assert list(reports(replace(state, pods=pods("photos-1")))) == ["photos-1"]
+
+
 def test_what_an_older_release_does_not_say_is_not_taken_for_nothing() -> None:
     """Neither that it holds nothing of others, nor that its disk is empty."""
     report = reports(observed())["photos-0"]

@@ -196,6 +196,11 @@ class Inventory:
         return {owner}
 
 
+def is_ready(pod: Known) -> bool:
+    """Whether Kubernetes finds a pod ready, and does not stop it."""
+    return not pod.deleting and pod.content["conditions"].get("Ready", {}).get("status") == "True"
+
+
 def status_of(entry: Known | None) -> dict[str, Any]:
     """The status of a remembered object, empty where there is none."""
     return dict(entry.content.get("status") or {}) if entry is not None else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from moln_operator.kube.inventory import status_of
+from moln_operator.kube.inventory import is_ready, status_of
 from moln_operator.observe.gather import CLASS_ANNOTATION
 from moln_operator.plan import names
 from moln_spec.cloudmap import CloudMap
@@ -88,7 +88,7 @@ class Overview:
 
     def _view(self, entry: Known) -> CloudView:
         key = (entry.namespace, entry.name)
-        pods = tuple(PodView(pod.name, _is_ready(pod), pod.content["node"]) for pod in self._inventory.of(key, "Pod"))
+        pods = tuple(PodView(pod.name, is_ready(pod), pod.content["node"]) for pod in self._inventory.of(key, "Pod"))
         read = self._read(key)
         return CloudView(
             key=key,
@@ -111,10 +111,6 @@ class Overview:
                 return None
             read = self._maps[key] = _Read(known.version, found, Covering(found))
         return read
-
-
-def _is_ready(pod: Known) -> bool:
-    return not pod.deleting and pod.content["conditions"].get("Ready", {}).get("status") == "True"
 
 
 def _status(entry: Known) -> CloudStatus:

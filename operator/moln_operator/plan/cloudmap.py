@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from moln_operator.kube import labels
+from moln_operator.kube.inventory import is_ready
 from moln_operator.plan import names
 from moln_operator.plan.pools import wanted_pools, wanted_storage_nodes
 from moln_spec.mapmaking import make_map
@@ -55,13 +56,20 @@ def _awaited(observed: Observed, pod: str) -> bool:
 
 
 def reports(observed: Observed) -> dict[str, Report]:
-    """What the nodes that answer say, by name; one with another cloud's data says nothing here."""
+    """What the nodes that answer say, by name; one with another cloud's data says nothing here.
+
+    Nor does a spare before Kubernetes finds it ready: clients depend on who is taken in.
+    """
+    cloud_map = observed.previous_map
+    if cloud_map is None:
+        return {}
     found: dict[str, Report] = {}
+    spares = {node.name for node in cloud_map.nodes if node.state == "spare"}
     for name, answer in observed.answers.items():
         status = answer.status
-        if status is None or status.node != name or observed.previous_map is None:
+        if status is None or status.node != name or (name in spares and not is_ready(observed.pods[name])):
             continue
-        if status.uid == observed.previous_map.uid:
+        if status.uid == cloud_map.uid:
             volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
             found[name] = Report(status.epoch, status.passed, status.strays, status.registers, volume)
     return found

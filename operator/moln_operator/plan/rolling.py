@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moln_operator.kube.inventory import status_of
+from moln_operator.kube.inventory import is_ready, status_of
 from moln_operator.plan import names
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def _order(pod: Known) -> tuple[str, int]:
 
 def _answers(observed: Observed, pod: str) -> bool:
     """Whether a pod serves in any way: Kubernetes finds it ready, or its node answers the operator."""
-    is_ready = observed.pods[pod].content["conditions"].get("Ready", {}).get("status") == "True"
-    return is_ready or observed.answer(pod).status is not None
+    return is_ready(observed.pods[pod]) or observed.answer(pod).status is not None
 
 
 def _trouble(observed: Observed, name: str, epoch: int) -> str:
@@ -80,7 +79,7 @@ def _trouble(observed: Observed, name: str, epoch: int) -> str:
     pod, status = observed.pods.get(name), observed.answer(name).status
     if pod is None or pod.deleting:
         return f"{name} is being restarted"
-    if status is None or not status.ready or pod.content["conditions"].get("Ready", {}).get("status") != "True":
+    if status is None or not status.ready or not is_ready(pod):
         return f"{name} is not ready"
     if not status.counts:
         return f"{name} is being refilled"

@@ -29,6 +29,9 @@ class Verdict:
     message: str = ""
 
 
+FREE_TO_LEAVE: Final = Verdict("ScaleDownBlocked", "False", "AsExpected", "nothing keeps nodes from leaving")
+
+
 def verdicts(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> tuple[Verdict, ...]:
     """Every condition of a Cloud."""
     found = [
@@ -143,7 +146,7 @@ def scale_down_blocked(outcome: Outcome) -> Verdict:
     """Whether nodes that shall leave can't, so that somebody has to do something."""
     refusal = outcome.step.refusal if outcome.step is not None else None
     if refusal is None:
-        return Verdict("ScaleDownBlocked", "False", "AsExpected")
+        return FREE_TO_LEAVE
     return Verdict("ScaleDownBlocked", "True", refusal.reason, refusal.message)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import status_of
 from moln_operator.plan.pools import deleted
-from moln_operator.report.conditions import Verdict, dated, not_ready, scale_down_blocked, verdicts
+from moln_operator.report.conditions import FREE_TO_LEAVE, Verdict, dated, not_ready, scale_down_blocked, verdicts
 from moln_operator.report.nodes import NodeState, node_states
 from moln_spec.quantity import short
 from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, Usage
@@ -139,7 +139,7 @@ def _draining(outcome: Outcome, nodes: Sequence[NodeState]) -> str:
 def _blocked(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     """The Cloud's ScaleDownBlocked, where it concerns a node of the pool."""
     concerned = any(node.state and not node.wanted for node in nodes)
-    return scale_down_blocked(outcome) if concerned else Verdict("ScaleDownBlocked", "False", "AsExpected")
+    return scale_down_blocked(outcome) if concerned else FREE_TO_LEAVE
 
 
 def policy_status(

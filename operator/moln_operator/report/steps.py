@@ -29,7 +29,8 @@ def told(before: CloudMap | None, after: CloudMap) -> Iterator[tuple[str, str]]:
             yield "NodeGone", f"{node.name} is empty, and leaves the cloud"
         else:
             yield "NodeNotWanted", f"{node.name} is not wanted any more; it had not joined yet"
-    yield from _change(before, after)
+    for reason, text in _change(before, after):
+        yield reason, f"{text} (epoch {after.epoch})"
 
 
 def _change(before: CloudMap, after: CloudMap) -> Iterator[tuple[str, str]]:
@@ -49,7 +50,9 @@ def _change(before: CloudMap, after: CloudMap) -> Iterator[tuple[str, str]]:
         if any(node.state == state for node in after.nodes)
     ]
     text = "; ".join(words) or "the nodes stay, what each owns changes"
-    if before.change is None:
+    if after.layout == after.change.before:
+        yield "ChangeTurned", "the change under way is taken back; what was copied is compared once more"
+    elif before.change is None:
         yield "ChangeBegun", f"{text}; keys are copied to those who will own them"
     else:
         yield "ChangeTurned", f"the change under way leads elsewhere now: {text}"
