@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.cluster.nodes import Cloud
+    from tests.cluster.nodes import Cloud, Node
 
 
 class Faults:
@@ -39,48 +39,58 @@ class Faults:
             self.count += 1
             await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks))[0]()
 
+    def _node(self) -> Node:
+        return self._chance.choice([node for node in self._cloud.nodes.values() if node.s3 is not None])
+
     def _name(self) -> str:
-        return self._chance.choice(list(self._cloud.nodes))
+        return self._node().name
 
     async def _hold(self) -> None:
         await asyncio.sleep(self._chance.uniform(0.3, 2.5))
 
+    async def _kill(self, node: Node, *, lose: bool = False) -> None:
+        async with node.busy:
+            if node.s3 is None:
+                return  # it has left meanwhile
+            await node.kill()
+            if lose:
+                node.lose_disk()
+            else:
+                await self._hold()
+            await node.start()
+
     async def kill(self) -> None:
         """Kill -9, and start again."""
-        name = self._name()
-        self._tell(f"kill {name}")
-        await self._cloud.nodes[name].kill()
-        await self._hold()
-        await self._cloud.nodes[name].start()
+        node = self._node()
+        self._tell(f"kill {node.name}")
+        await self._kill(node)
 
     async def kill_two(self) -> None:
         """Kill two at once: for a while there may be no majority."""
-        names = self._chance.sample(list(self._cloud.nodes), 2)
-        self._tell(f"kill {names}")
-        await asyncio.gather(*(self._cloud.nodes[name].kill() for name in names))
-        await self._hold()
-        await asyncio.gather(*(self._cloud.nodes[name].start() for name in names))
+        nodes = self._chance.sample([node for node in self._cloud.nodes.values() if node.s3 is not None], 2)
+        self._tell(f"kill {[node.name for node in nodes]}")
+        await asyncio.gather(*map(self._kill, nodes))
 
     async def lose_disk(self) -> None:
         """Kill one, empty its disk, start it again, and wait until it counts: the next may be another's."""
-        name = self._name()
-        node = self._cloud.nodes[name]
-        self._tell(f"lose the disk of {name}")
-        await node.kill()
-        node.lose_disk()
-        await node.start()
-        while not await node.counts():  # noqa: ASYNC110 (another process: there is nothing to wait on)
+        node = self._node()
+        self._tell(f"lose the disk of {node.name}")
+        await self._kill(node, lose=True)
+        while node.s3 is not None and not await node.counts():  # noqa: ASYNC110 (another process)
             await asyncio.sleep(0.2)
 
     async def pause(self) -> None:
         """SIGSTOP for a while."""
-        name = self._name()
-        self._tell(f"pause {name}")
-        self._cloud.nodes[name].pause()
-        try:
-            await self._hold()
-        finally:
-            self._cloud.nodes[name].resume()
+        node = self._node()
+        self._tell(f"pause {node.name}")
+        async with node.busy:
+            if node.s3 is None:
+                return
+            node.pause()
+            try:
+                await self._hold()
+            finally:
+                node.resume()
 
     async def cut_off(self) -> None:
         """One node and the others don't hear each other."""

@@ -75,7 +75,7 @@ class Clients:
             step += 1
             key = f"r{self.round}-{chance.randrange(self.keys)}"
             self.used.add(key)
-            node = chance.choice(list(self._cloud.nodes.values()))
+            node = chance.choice([node for node in self._cloud.nodes.values() if node.process is not None])
             operation: dict[str, str | int] = {"key": key, "client": number, "value": "", "condition": "", "expect": ""}
             kind = chance.choices(("put", "get", "conditional", "delete"), (30, 40, 20, 10))[0]
             path = f"/{self._bucket}/{key}"

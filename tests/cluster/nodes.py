@@ -36,6 +36,7 @@ class Node:
         self.process: asyncio.subprocess.Process | None = None
         self.s3: str | None = None
         self.peer: str | None = None
+        self.busy = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the process, and wait until it serves."""
@@ -101,6 +102,14 @@ class Node:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGCONT)
 
+    async def recover(self) -> None:
+        """Let it run, whatever was done to it."""
+        async with self.busy:
+            if self.s3 is None:
+                await self.start()
+            else:
+                self.resume()
+
     def lose_disk(self) -> None:
         """Empty the disk of a node that does not run."""
         shutil.rmtree(self.room / "data")
@@ -109,8 +118,12 @@ class Node:
 class Cloud:
     """Nodes n0, n1, ... joined by links; an async context manager."""
 
-    def __init__(self, room: Path, count: int, environments: dict[str, dict[str, str]] | None = None) -> None:
-        names = [f"n{number}" for number in range(count)]
+    def __init__(
+        self, room: Path, count: int, environments: dict[str, dict[str, str]] | None = None, *, spares: int = 0
+    ) -> None:
+        """`count` nodes from the beginning, and places for `spares` more that may come later."""
+        names = [f"n{number}" for number in range(count + spares)]
+        self._first = names[:count]
         self.nodes = {name: Node(room, name, (environments or {}).get(name, {})) for name in names}
         self.links = {
             (source, target): Link(lambda target=target: self.nodes[target].peer)  # type: ignore[misc]
@@ -122,11 +135,13 @@ class Cloud:
     async def __aenter__(self) -> Self:
         try:
             await asyncio.gather(*(link.start() for link in self.links.values()))
-            for node in self.nodes.values():
-                self._write_files(node)
-            await asyncio.gather(*(node.start() for node in self.nodes.values()))
+            cloud_map = self.first_map()
+            first = [self.nodes[name] for name in self._first]
+            for node in first:
+                self.write_files(node, cloud_map)
+            await asyncio.gather(*(node.start() for node in first))
             deadline = time.monotonic() + _START_SECONDS
-            while not all([await node.counts() for node in self.nodes.values()]):
+            while not all([await node.counts() for node in first]):
                 assert time.monotonic() < deadline, "the nodes do not find each other"
                 await asyncio.sleep(0.05)
         except BaseException:
@@ -140,18 +155,30 @@ class Cloud:
         await asyncio.gather(*(node.kill() for node in self.nodes.values()))
         await asyncio.gather(*(link.close() for link in self.links.values()))
 
-    def _write_files(self, node: Node) -> None:
+    def first_map(self) -> CloudMap:
+        """The map of the nodes that are there from the beginning."""
         nodes = tuple(
-            MapNode(
-                name=name,
-                number=number,
-                address="127.0.0.1:1" if name == node.name else self.links[node.name, name].address,
-                pool="default",
-            )
-            for number, name in enumerate(self.nodes)
+            MapNode(name=name, number=number, address="127.0.0.1:1", pool=name)
+            for number, name in enumerate(self._first)
         )
-        cloud_map = CloudMap(cloud="test", uid="test", epoch=1, partitions=64, nodes=nodes)
-        (node.room / "map.json").write_text(cloud_map.model_dump_json())
+        return CloudMap(cloud="test", uid="test", epoch=1, partitions=64, next_number=len(nodes), nodes=nodes)
+
+    def seen_by(self, node: Node, cloud_map: CloudMap) -> CloudMap:
+        """The map with the links of one node as the others' addresses."""
+        others = [name for name in self.nodes if name != node.name]
+        addressed = tuple(
+            entry.model_copy(
+                update={
+                    "address": self.links[(node.name if entry.name != node.name else others[0]), entry.name].address
+                }
+            )
+            for entry in cloud_map.nodes
+        )
+        return cloud_map.model_copy(update={"nodes": addressed})
+
+    def write_files(self, node: Node, cloud_map: CloudMap) -> None:
+        """What a node is given at its start."""
+        (node.room / "map.json").write_text(self.seen_by(node, cloud_map).model_dump_json())
         key = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "policy": "admin"}
         (node.room / "credentials.json").write_text(json.dumps({"keys": [key]}))
         (node.room / "secret").write_text(SECRET)

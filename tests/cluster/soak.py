@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from tests.cluster.client import Client
+from tests.cluster.director import Director, Edits
 from tests.cluster.faults import Faults
 from tests.cluster.history import Clients, History
 from tests.cluster.nodes import Cloud, Node
@@ -37,16 +38,21 @@ def clocks(seed: int, count: int) -> dict[str, dict[str, str]]:
 
 
 async def soak(
-    room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, disks: bool = False
+    room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, disks: bool = False, spares: int = 0
 ) -> History:
-    """Let clients work under faults; the history, when all nodes agree again about every key."""
+    """Let clients work under faults; the history, when all nodes agree again about every key.
+
+    With `spares` nodes come and go all the time, and weights and copies change: any of all these may be in the cloud.
+    """
 
     def tell(text: str) -> None:
         print(f"{time.monotonic() - begun:7.2f} {text}", flush=True)  # noqa: T201 (a command)
 
     begun = time.monotonic()
     history = History(room / "history.jsonl")
-    async with Cloud(room, count, clocks(seed, count)) as cloud:
+    async with Cloud(room, count, clocks(seed, count + spares), spares=spares) as cloud:
+        director = Director(cloud, tell)
+        directing = asyncio.create_task(director.run()) if spares else None
         client = Client(seconds=8.0)
         try:
             nodes = list(cloud.nodes.values())
@@ -55,25 +61,33 @@ async def soak(
             clients = Clients(cloud, client, history, BUCKET, seed)
             harm = Faults(cloud, seed, tell, disks=disks)
             harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
+            edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell)
+            editing = asyncio.create_task(edits.run() if spares else asyncio.sleep(seconds))
             working = asyncio.create_task(clients.run(_CLIENTS, seconds))
             while not working.done():
                 await asyncio.wait({working}, timeout=_ROUND_SECONDS)
                 clients.round += 1
-                if harming.done() and faults:
-                    harming.result()
+                for task in (harming, editing, directing):
+                    if task is not None and task.done() and (faults or task is not harming):
+                        task.result()
             await working
-            harming.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await harming
+            for task in (harming, editing):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             cloud.heal()
-            for node in nodes:
-                if node.s3 is None:
-                    await node.start()
-                else:
-                    node.resume()
+            for name in {node.name for node in director.map.nodes}:
+                await cloud.nodes[name].recover()
+            if directing is not None:
+                await director.settled()
+            nodes = [cloud.nodes[node.name] for node in director.map.nodes]
             await _agree(client, nodes, clients.used)
-            tell(f"{harm.count} faults; {history.counts}")
+            tell(f"{harm.count} faults; {director.changes} changes; {history.counts}")
         finally:
+            if directing is not None:
+                directing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await directing
             history.close()
             await client.close()
     return history
@@ -115,12 +129,21 @@ def main() -> None:
     options.add_argument("--nodes", type=int, default=3)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options.add_argument("--no-faults", action="store_true")
+    options.add_argument("--spares", type=int, default=0, help="so many more nodes come and go, and what they own")
     options.add_argument("--lose-disks", action="store_true", help="nodes also come back with empty disks (slow)")
     given = options.parse_args()
     room = Path(tempfile.mkdtemp(prefix="moln-soak-"))
     sys.stdout.write(f"seed {given.seed}, {given.nodes} nodes, {given.seconds:.0f} s, in {room}\n")
     history = asyncio.run(
-        soak(room, given.seconds, given.nodes, given.seed, faults=not given.no_faults, disks=given.lose_disks)
+        soak(
+            room,
+            given.seconds,
+            given.nodes,
+            given.seed,
+            faults=not given.no_faults,
+            disks=given.lose_disks,
+            spares=given.spares,
+        )
     )
     code, said = history.check()
     sys.stdout.write(said)

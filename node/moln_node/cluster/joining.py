@@ -125,8 +125,8 @@ class Joining:
         self.left = await self._store.look(count)
         if self.left:
             raise UnavailableError(
-                f"this disk counted under another number, and {self.left} keys, buckets or uploads on it are on no "
-                "other node now: bring the other nodes back, or delete this node's volume if you can do without them"
+                f"this disk is of an earlier life, and {self.left} keys, buckets or uploads on it are on no other node "
+                "now: bring the other nodes back, or delete this node's volume if you can do without them"
             )
         await self._store.commit(disks.leave)
         _log.warning("the disk of an earlier life is empty")

@@ -1,0 +1,188 @@
+"""Nodes come and go, and what they own, while clients read and write: nothing is lost, and who leaves is empty."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cluster.client import Client
+from tests.cluster.director import Director
+from tests.cluster.nodes import Cloud
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.cluster.nodes import Node
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
+
+Bodies = dict[str, bytes]
+
+
+@asynccontextmanager
+async def directed(room: Path, count: int, spares: int) -> AsyncIterator[tuple[Cloud, Director, Client]]:
+    """A cloud that a director leads."""
+    async with Cloud(room, count, spares=spares) as cloud, Client() as client:
+        director = Director(cloud)
+        directing = asyncio.create_task(director.run())
+        try:
+            yield cloud, director, client
+            if directing.done():
+                directing.result()
+        finally:
+            directing.cancel()
+            with suppress(asyncio.CancelledError):
+                await directing
+
+
+async def fill(client: Client, node: Node, count: int = 40) -> Bodies:
+    """Objects of many sizes; every fourth is deleted again, and is expected to stay so."""
+    chance = random.Random(count)
+    assert (await client.call(node, "PUT", "/room")).status == 200
+    bodies = {f"k{number}": chance.randbytes(chance.choice((0, 10, 3_000, 200_000))) for number in range(count)}
+    for key, body in bodies.items():
+        assert (await client.call(node, "PUT", f"/room/{key}", body)).status == 200
+    for key in list(bodies)[::4]:
+        assert (await client.call(node, "DELETE", f"/room/{key}")).status == 204
+        bodies[key] = b"deleted"
+    return bodies
+
+
+async def hold(client: Client, node: Node, bodies: Bodies) -> None:
+    """Assert that a node answers as was acknowledged, and lists it."""
+    for key, body in bodies.items():
+        answer = await client.call(node, "GET", f"/room/{key}")
+        if body == b"deleted":
+            assert answer.status == 404, key
+        else:
+            assert (answer.status, answer.body) == (200, body), (key, answer.status)
+    listing = await client.call(node, "GET", "/room", query={"list-type": "2"})
+    listed = listing.body.decode()
+    for key, body in bodies.items():
+        assert (f"<Key>{key}</Key>" in listed) == (body != b"deleted"), key
+
+
+async def write_on(client: Client, cloud: Cloud, bodies: Bodies, ending: asyncio.Event) -> int:
+    """Write and read anew all the time, through nodes that run; how many requests had to be sent again."""
+    chance = random.Random(3)
+    again = 0
+    while not ending.is_set():
+        key = f"w{chance.randrange(30)}"
+        body = chance.randbytes(chance.choice((5, 90_000)))
+        while True:
+            node = chance.choice([node for node in cloud.nodes.values() if node.s3 is not None])
+            answer = await client.call(node, "PUT", f"/room/{key}", body)
+            if answer.status == 200:
+                break
+            assert answer.status in (-1, 0, 503), answer
+            again += 1
+            await asyncio.sleep(0.1)
+        bodies[key] = body
+        seen = await client.call(node, "GET", f"/room/{key}")
+        assert seen.status != 200 or seen.body == body
+    return again
+
+
+async def test_a_cloud_becomes_another_one_while_it_is_written(tmp_path: Path) -> None:
+    """3 nodes to 5, and to 3 of which one only is of the first ones; then all others are dead for good."""
+    async with directed(tmp_path, 3, 2) as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n0"])
+        ending = asyncio.Event()
+        writing = asyncio.create_task(write_on(client, cloud, bodies, ending))
+        director.want(cloud.nodes)
+        await director.settled()
+        director.want(["n2", "n3", "n4"])
+        await director.settled()
+        ending.set()
+        again = await writing
+        assert [name for name, node in cloud.nodes.items() if node.s3 is not None] == ["n2", "n3", "n4"]
+        for name in ("n2", "n3", "n4"):
+            await hold(client, cloud.nodes[name], bodies)
+        assert again < 50
+
+
+async def test_one_node_becomes_three_and_one_again(tmp_path: Path) -> None:
+    """A cloud of one keeps no tombstones, and takes another's place; who left comes back with what it had: nothing."""
+    async with directed(tmp_path, 1, 2) as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n0"])
+        director.want(cloud.nodes)
+        await director.settled()
+        for node in cloud.nodes.values():
+            await hold(client, node, bodies)
+        director.want(["n1"], copies=1)
+        await director.settled()
+        for key in ("k1", "k2"):
+            assert (await client.call(cloud.nodes["n1"], "DELETE", f"/room/{key}")).status == 204
+            bodies[key] = b"deleted"
+        director.want(cloud.nodes)
+        await director.settled()
+        for node in cloud.nodes.values():
+            await hold(client, node, bodies)
+
+
+async def test_a_disk_that_is_lost_for_good_is_made_up_for(tmp_path: Path) -> None:
+    """Of two nodes the one that is left is no majority, and can't refill the other, until the user says so."""
+    async with directed(tmp_path, 2, 0) as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n0"])
+        lost = cloud.nodes["n1"]
+        async with lost.busy:
+            await lost.kill()
+            lost.lose_disk()
+        assert (await client.call(cloud.nodes["n0"], "GET", "/room/k1")).status == 503
+        director.want(["n0", "n1"], lost=["n1"])
+        await asyncio.sleep(2)
+        await lost.recover()
+        await director.settled()
+        await cloud.nodes["n0"].kill()
+        await cloud.nodes["n0"].start()
+        for node in cloud.nodes.values():
+            await hold(client, node, bodies)
+
+
+async def test_a_change_is_taken_back(tmp_path: Path) -> None:
+    """Who was to leave stays, who was to come goes: at any moment, and nothing is left behind."""
+    async with directed(tmp_path, 3, 2) as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n0"])
+        for _ in range(3):
+            director.want(["n0", "n3", "n4"])
+            while director.map.change is None:  # noqa: ASYNC110 (other processes: there is nothing to wait on)
+                await asyncio.sleep(0.05)
+            director.want(["n0", "n1", "n2"])
+            await director.settled()
+        for name in ("n0", "n1", "n2"):
+            await hold(client, cloud.nodes[name], bodies)
+
+
+async def test_a_disk_of_an_earlier_life_gives_back_nothing_old(tmp_path: Path) -> None:
+    """A node that was given up comes back with its disk, after the one that stayed deleted without a trace.
+
+    What only that disk has it keeps, and its node waits; with an empty one it is taken in.
+    """
+    async with directed(tmp_path, 2, 0) as (cloud, director, client):
+        stayed, gone = cloud.nodes.values()
+        bodies = await fill(client, stayed)
+        async with gone.busy:
+            await gone.kill()
+        director.want(["n0"], copies=1, lost=["n1"])
+        await director.settled()
+        for key in ("k1", "k2", "k3"):
+            assert (await client.call(stayed, "DELETE", f"/room/{key}")).status == 204
+            bodies[key] = b"deleted"
+        director.want(["n0", "n1"])
+        async with asyncio.timeout(60):
+            while gone.s3 is None or "of an earlier life" not in gone.log():  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.2)
+        await hold(client, stayed, bodies)
+        await hold(client, gone, bodies)
+        assert not await gone.counts()
+        async with gone.busy:
+            await gone.kill()
+            gone.lose_disk()
+            await gone.start()
+        await director.settled()
+        for node in (stayed, gone):
+            await hold(client, node, bodies)
