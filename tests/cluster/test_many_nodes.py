@@ -6,14 +6,15 @@ import hashlib
 import random
 import re
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.cluster.nodes import SECRET
 
 if TYPE_CHECKING:
     from tests.cluster.client import Answer, Client
-    from tests.cluster.nodes import Cloud
+    from tests.cluster.nodes import Cloud, Node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,3 +147,29 @@ async def test_one_node_of_three_may_be_gone(three: Cloud, client: Client) -> No
     await third.start()
     assert (await client.call(third, "GET", "/faults/after")).body == b"after" * 30_000
     await second.start()
+
+
+async def test_any_node_tells_where_a_key_is(three: Cloud, client: Client) -> None:
+    """The owners, the versions that each of them has, and which of them does not answer."""
+    nodes = list(three.nodes.values())
+    await client.call(nodes[0], "PUT", "/places")
+    await client.call(nodes[0], "PUT", "/places/k", b"1")
+
+    async def where(node: Node, bucket: str) -> tuple[int, dict[str, Any]]:
+        query = {"bucket": bucket, "key": "k"}
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with client.http.get(f"http://{node.peer}/v1/where", params=query, headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    for node in nodes:
+        status, found = await where(node, "places")
+        assert (status, found["key"], {copy["owner"] for copy in found["copies"]}) == (200, "k", {"now"})
+        assert {copy["node"] for copy in found["copies"]} == set(three.nodes)
+        assert sum(copy["versions"] == ["null"] for copy in found["copies"]) >= 2
+    await nodes[2].kill()
+    try:
+        found = (await where(nodes[0], "places"))[1]
+        assert [copy["node"] for copy in found["copies"] if not copy["answers"]] == [nodes[2].name]
+    finally:
+        await nodes[2].start()
+    assert (await where(nodes[0], "nowhere"))[0] == 404

@@ -22,6 +22,8 @@ from moln_node.peer import figures, tasks
 from moln_node.peer.node import Node, ready
 from moln_node.peer.status import Capabilities, Health
 from moln_node.peer.tasks import TaskBoard, TaskRequest
+from moln_node.peer.whereabouts import whereabouts
+from moln_node.store.errors import NoSuchBucketError, StoreError
 from moln_spec.classes import Candidate, UnknownStorageClassError
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import Credentials
@@ -124,6 +126,19 @@ async def post_explain(request: web.Request) -> web.Response:
         return _json(request.app[NODE].local.assign(await _read(request, Candidate)))
     except UnknownStorageClassError as error:
         return _problem(404, str(error))
+
+
+async def get_where(request: web.Request) -> web.Response:
+    """The owners of a key, and what each has of it."""
+    if not {"bucket", "key"} <= request.query.keys():
+        return _problem(400, "name an object: ?bucket=...&key=...")
+    try:
+        found = await whereabouts(request.app[NODE].cluster, request.query["bucket"], request.query["key"])
+    except NoSuchBucketError as error:
+        return _problem(404, str(error))
+    except StoreError as error:
+        return _problem(503, str(error))
+    return _json(found)
 
 
 async def post_task(request: web.Request) -> web.Response:
@@ -233,6 +248,7 @@ def make_app(
             web.put("/v1/credentials", put_credentials),
             web.get("/v1/capabilities", get_capabilities),
             web.post("/v1/explain", post_explain),
+            web.get("/v1/where", get_where),
             web.post("/v1/tasks", post_task),
             web.get("/v1/tasks", get_tasks),
             web.get("/v1/tasks/{id}", get_task),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from moln_spec.credentials import Credentials
 
 _SILENT_SECONDS: Final = 30.0
+_COUNTING_SHARE: Final = 20
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +64,8 @@ class Node:
         self._watch = watch
         self._use_credentials = use_credentials
         self._taking = asyncio.Lock()
+        self._counted = 0
+        self._count_again = 0.0
         self._started = time.monotonic()
 
     @property
@@ -181,9 +184,17 @@ class Node:
             passed=cluster.passes.passed if self._map.change is not None else None,
             moving=progress and Moving(done=progress.done, total=progress.total, bytes=cluster.passes.bytes),
             strays=cluster.joining.left or cluster.shedding.strays,
-            registers=await self.local.store.look(count_registers),
+            registers=await self._registers(),
             hints=await cluster.members.hints.count(),
         )
+
+    async def _registers(self) -> int:
+        """How many registers are here; counting many takes a while, so it is done at most a small part of the time."""
+        begun = time.monotonic()
+        if begun >= self._count_again:
+            self._counted = await self.local.store.look(count_registers)
+            self._count_again = time.monotonic() + _COUNTING_SHARE * (time.monotonic() - begun)
+        return self._counted
 
 
 def _ok(name: str) -> Check:
