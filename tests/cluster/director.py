@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _TURN_SECONDS = 0.25
 _CALL_SECONDS = 2.0
+_FEWEST = 3
+_SOME = 0.5
 
 
 class Director:
@@ -155,8 +157,11 @@ class Edits:
         """Edit until cancelled."""
         names = sorted(self._cloud.nodes)
         while True:
-            await asyncio.sleep(self._chance.uniform(0.5, 8.0))
-            wanted = self._chance.sample(names, self._chance.randint(3, len(names)))
+            await asyncio.sleep(self._chance.uniform(0.2, 6.0))
+            there = {seat.name for seat in self._director.wanted.seats}
+            wanted = [name for name in names if name not in there]
+            if len(wanted) < _FEWEST or self._chance.random() < _SOME:
+                wanted = self._chance.sample(names, self._chance.randint(_FEWEST, len(names)))
             copies = self._chance.choice((2, 3))
             weights = {name: self._chance.choice((0.5, 1.0, 2.0)) for name in wanted}
             self._tell(f"want {sorted(wanted)}, {copies} copies, {weights}")
