@@ -72,11 +72,6 @@ class Placement:
         """The owners of each partition, for every rule that some key may fall under."""
         return tuple(self.table(rule) for rule in (*self._rules, _DEFAULT))
 
-    @property
-    def copies(self) -> int:
-        """Owners of a key that no selector names."""
-        return min(self.rule("", "").copies, len(self._members))
-
     def of(self, bucket: str, key: str) -> tuple[Member, ...]:
         """The owners of a key, best first."""
         return self.table(self.rule(bucket, key))[partition_of(bucket, key, self._partitions)]

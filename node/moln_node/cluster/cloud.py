@@ -96,13 +96,14 @@ class CloudObjects:
         await self._buckets.delete(name, self._listings.is_empty)
 
     async def bucket_usage(self, name: str) -> Usage:
-        """See `Objects.bucket_usage`: what the nodes that answer hold, scaled to all, divided by the copies."""
+        """See `Objects.bucket_usage`: what the members that answer hold, scaled to all, divided by the copies."""
         known = await self._buckets.get(name)
         message = UsageAsk(name, known.incarnation)
-        everyone = self._members.owners.everyone
-        asked = [self._members.replica(node).usage(message) for node in everyone]
+        now = self._members.now
+        members = now.owners.bucket.readers
+        asked = [now.replica(node).usage(message) for node in members]
         answers = [a for a in await asyncio.gather(*asked, return_exceptions=True) if not isinstance(a, BaseException)]
-        scale = len(everyone) / (max(1, len(answers)) * self._members.owners.copies)
+        scale = len(members) / (max(1, len(answers)) * now.owners.copies(name))
         return Usage(
             round(sum(answer.objects for answer in answers) * scale),
             round(sum(answer.bytes for answer in answers) * scale),

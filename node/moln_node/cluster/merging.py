@@ -62,7 +62,8 @@ class Merging:
             async for own in self._own(query):
                 yield own
             return
-        share = query.limit * self._members.owners.copies / len(self._members.owners.everyone)
+        owners = self._members.owners
+        share = query.limit * owners.copies(self._where.bucket) / len(owners.everyone)
         each = msgspec.structs.replace(query, limit=int(share * _SLACK) + _LEAST)
         start: Place | None = query.start
         while start is not None:

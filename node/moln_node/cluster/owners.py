@@ -26,7 +26,6 @@ class Owners:
 
     Attributes:
         epoch: of the map that says so.
-        copies: owners of a key that no policy's selector names.
         everyone: the names of all nodes of the map, also of those that own nothing.
         bucket: the electorate of every bucket's register: all members.
     """
@@ -38,7 +37,7 @@ class Owners:
         self._confirming = change is not None and change.stage == "confirming"
         self._now = Placement(cloud_map.layout, cloud_map.partitions)
         self._before = None if change is None else Placement(change.before, cloud_map.partitions)
-        self.copies = self._now.copies
+        self._members = len(cloud_map.layout.members)
         self.bucket = Electorate.of(
             _all(cloud_map.layout), None if change is None else _all(change.before), confirming=self._confirming
         )
@@ -72,6 +71,10 @@ class Owners:
             return self.bucket
         key = uploadkeys.object_key(register.key) if register.space == Space.UPLOADS else register.key
         return self.of_key(register.bucket, key)
+
+    def copies(self, bucket: str) -> int:
+        """How many owners the keys of a bucket have that no policy's prefix names."""
+        return min(self._now.rule(bucket, "").copies, self._members)
 
     def moves(self, register: Register) -> bool:
         """Whether the change under way gives the register other owners."""
