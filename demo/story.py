@@ -1,7 +1,7 @@
 """`make demo`: the main job of moln on a real cluster, with real files, narrated in plain words.
 
-A cluster, helm install, a Cloud, files in by `moln cp` and by boto3, read back and compared, a rule edited. It leaves
-everything running and says how to go on and how to clean up.
+A cluster, helm install, a Cloud, files in by `moln cp` and by boto3, read back and compared, a rule edited, one node
+made three, one of these killed. It leaves everything running and says how to go on and how to clean up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 NAMESPACE = "moln-demo"
 CLOUD = "photos"
 MANIFEST = "examples/photos-and-archive.yaml"
-STEPS = 7
+STEPS = 9
+NODES = 3
 
 
 def shortened(lines: list[str], head: int = 30, tail: int = 2) -> list[str]:
@@ -63,19 +64,24 @@ class Story:
         return done.stdout
 
 
-def wait_ready(story: Story, cluster: Cluster, seconds: int = 240) -> dict[str, Any]:
-    """Wait until the Cloud says Ready for its newest generation, printing each message that its status gives."""
-    deadline, said = time.monotonic() + seconds, ""
+def wait_ready(story: Story, cluster: Cluster, seconds: int = 240, *, settled: bool = False) -> dict[str, Any]:
+    """Wait until the Cloud says Ready for its newest generation, printing each message that its status gives.
+
+    With `settled` also until no change of nodes is under way.
+    """
+    deadline, said = time.monotonic() + seconds, set[str]()
     while True:
         text = story.run(cluster, "kubectl", "-n", NAMESPACE, "get", "cloud", CLOUD, "-o", "json", show=False)
         cloud: dict[str, Any] = json.loads(text)
         status = cloud.get("status", {})
-        ready: dict[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+        conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
+        ready, progressing = conditions.get("Ready", {}), conditions.get("Progressing", {})
         current = ready.get("observedGeneration") == cloud["metadata"]["generation"]
-        if ready.get("message", "") not in {"", said}:
-            said = ready["message"]
-            print(f"    {said}", flush=True)
-        if current and ready.get("status") == "True":
+        for condition in (ready, progressing) if settled else (ready,):
+            if (message := condition.get("message", "")) not in {"", *said}:
+                said.add(message)
+                print(f"    {message}", flush=True)
+        if current and ready.get("status") == "True" and not (settled and progressing.get("status") == "True"):
             return cloud
         if time.monotonic() > deadline:
             sys.exit(f"the Cloud was not Ready within {seconds} s; look: kubectl -n {NAMESPACE} describe cloud {CLOUD}")
@@ -83,9 +89,9 @@ def wait_ready(story: Story, cluster: Cluster, seconds: int = 240) -> dict[str, 
 
 
 @contextlib.contextmanager
-def forwarded(cluster: Cluster) -> Iterator[str]:
-    """The S3 endpoint on this machine while the context is open."""
-    command = ["kubectl", "-n", NAMESPACE, "port-forward", f"service/{CLOUD}", ":9000"]
+def forwarded(cluster: Cluster, what: str = f"service/{CLOUD}") -> Iterator[str]:
+    """The S3 endpoint on this machine while the context is open: of the cloud, or of one node."""
+    command = ["kubectl", "-n", NAMESPACE, "port-forward", what, ":9000"]
     with subprocess.Popen(
         command, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -128,6 +134,18 @@ def keys(story: Story, cluster: Cluster) -> tuple[str, str]:
     return base64.b64decode(data["access_key"]).decode(), base64.b64decode(data["secret_key"]).decode()
 
 
+def client(story: Story, cluster: Cluster, endpoint: str) -> Any:
+    """boto3 at an endpoint; `moln` finds it too from now on."""
+    access, secret = keys(story, cluster)
+    cluster.environment |= {
+        "MOLN_ENDPOINT": endpoint, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    return boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id=access, aws_secret_access_key=secret, region_name="us-east-1"
+    )
+
+
 def compare(s3: Any, bucket: str, prefix: str, expected: dict[str, str]) -> int:
     """List and read back everything below `prefix`, compare SHA-256; the bytes read. A difference ends the demo."""
     total, seen = 0, set()
@@ -148,14 +166,7 @@ def compare(s3: Any, bucket: str, prefix: str, expected: dict[str, str]) -> int:
 
 def use(story: Story, cluster: Cluster, endpoint: str, folder: Path) -> None:
     """Files in, files out, compared; then a rule is edited."""
-    access, secret = keys(story, cluster)
-    cluster.environment |= {
-        "MOLN_ENDPOINT": endpoint, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
-    s3 = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id=access, aws_secret_access_key=secret, region_name="us-east-1"
-    )
+    s3 = client(story, cluster, endpoint)
     prints = files.fingerprints(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     story.step(
@@ -190,6 +201,31 @@ def use(story: Story, cluster: Cluster, endpoint: str, folder: Path) -> None:
         story.run(cluster, "moln", "stat", f"s3://photos/documents/{name}.md")
 
 
+def grow(story: Story, cluster: Cluster) -> None:
+    """One node becomes three, while it serves."""
+    story.step(
+        "More nodes",
+        "`replicas` is edited, nothing else. New nodes join, every object gets its copies, and only then they count.",
+    )
+    story.run(cluster, "kubectl", "-n", NAMESPACE, "scale", f"cloud/{CLOUD}", f"--replicas={NODES}")
+    wait_ready(story, cluster, settled=True)
+    story.run(cluster, "kubectl", "-n", NAMESPACE, "get", "pods", "-o", "wide")
+    story.run(cluster, "moln", "where", "s3://photos/documents/after.md", "--namespace", NAMESPACE)
+
+
+def survive(story: Story, cluster: Cluster, folder: Path) -> None:
+    """One of the three is killed; everything is still there."""
+    story.step("A node dies", "The first node is killed without a word: the one that had everything in the beginning.")
+    story.run(cluster, "kubectl", "-n", NAMESPACE, "delete", "pod", f"{CLOUD}-0", "--grace-period=0", "--force")
+    prints = files.fingerprints(folder)
+    with forwarded(cluster, f"pod/{CLOUD}-1") as endpoint:
+        s3 = client(story, cluster, endpoint)
+        for bucket in ("photos", "backup"):
+            total = compare(s3, bucket, "demo/", prints)
+            print(f"    {bucket}: {len(prints)} objects, {total / 2**20:.0f} MiB, every one as it was, from the others")
+    wait_ready(story, cluster)
+
+
 def main() -> None:
     """The story from the first step to the last."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -205,6 +241,8 @@ def main() -> None:
         files.gather(folder, ROOT)
         with forwarded(cluster) as endpoint:
             use(story, cluster, endpoint, folder)
+        grow(story, cluster)
+        survive(story, cluster, folder)
     story.step("It is yours", "The cloud goes on running. `kubectl get clouds` answers: is it all right?")
     story.run(cluster, "kubectl", "-n", NAMESPACE, "get", "clouds")
     print(
