@@ -17,8 +17,6 @@ class Exit(IntEnum):
     UNREACHABLE = 6  # no answer: worth another try
     FULL = 7  # quota, or no space left
     CORRUPT = 8  # bytes do not match their checksum
-    DEGRADED = 9  # `moln health`: it serves, and something needs a look
-    AT_RISK = 10  # `moln health`: data can't be reached, or would be lost with one more node
     INTERRUPTED = 130
 
 

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "top": ("moln.commands.top:top", "watch a running cloud: requests, throughput, repair"),
     "health": ("moln.commands.health:health", "tell by an exit code whether a cloud is all right"),
     "presign": ("moln.commands.presign:presign", "make a URL that lets anyone read or write one object for a while"),
+    "where": ("moln.commands.where:where", "tell which nodes own an object, and what each of them has"),
     "explain": ("moln.commands.explain:explain", "tell which storage class an object would get, and why"),
 }
 

@@ -140,22 +140,38 @@ def test_top_shows_what_happens_each_second(three: tuple[Desk, Dev]) -> None:
 
 
 def test_health_says_it_by_its_exit_code(three: tuple[Desk, Dev]) -> None:
-    """0 while all is well, 9 with a node that does not answer, 10 where one copy is left; 0 when they are back."""
+    """0 while all is well, 1 with a node that does not answer, 2 where one copy is left; 0 when they are back."""
     desk, dev = three
     assert desk.moln("health", *FULL).code == 0
     try:
         os.kill(dev.pids[1], signal.SIGSTOP)
         degraded = desk.moln("health", *FULL)
-        assert degraded.code == 9
+        assert degraded.code == 1
         assert "test: degraded\n  test-1: no answer in time\n" in degraded.out
         os.kill(dev.pids[2], signal.SIGSTOP)
         (document,) = desk.moln("health", "--json", *FULL).documents
         assert document["level"] == "data at risk"
-        assert desk.moln("health", *FULL).code == 10
+        assert desk.moln("health", *FULL).code == 2
     finally:
         for pid in dev.pids:
             os.kill(pid, signal.SIGCONT)
     assert desk.moln("health", *FULL).code == 0
+
+
+def test_where_names_the_owners_and_what_they_have(three: tuple[Desk, Dev]) -> None:
+    """Each of three nodes owns every key; one that is frozen is said not to answer."""
+    desk, dev = three
+    (document,) = desk.moln("where", "s3://bucket/k", "--json").documents
+    assert {copy["node"] for copy in document["copies"]} == {"test-0", "test-1", "test-2"}
+    assert sum(copy["versions"] == ["null"] for copy in document["copies"]) >= 2
+    text = desk.moln("where", "s3://bucket/none").out
+    assert text.count("owner, has nothing") == 3
+    assert desk.moln("where", "s3://nowhere/k").code == 3
+    try:
+        os.kill(dev.pids[2], signal.SIGSTOP)
+        assert "test-2: owner, does not answer" in desk.moln("where", "s3://bucket/k").out
+    finally:
+        os.kill(dev.pids[2], signal.SIGCONT)
 
 
 def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:
@@ -163,6 +179,7 @@ def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:
     nothing = desk.moln("status", environment={"PATH": ""})
     assert nothing.code == 2
     assert "kubectl" in nothing.err
-    both = desk.moln("health", "photos", "--profile", "dev")
+    assert desk.moln("health", environment={"PATH": ""}).code == 6
+    both = desk.moln("status", "photos", "--profile", "dev")
     assert both.code == 2
     assert "profile" in both.err

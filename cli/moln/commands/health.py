@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,15 +15,17 @@ from moln.watching.choose import full_option, with_source
 if TYPE_CHECKING:
     from moln.watching.snapshot import Source
 
-_CODES: Final = {Level.HEALTHY: Exit.OK, Level.DEGRADED: Exit.DEGRADED, Level.AT_RISK: Exit.AT_RISK}
+_CODES: Final = {Level.HEALTHY: 0, Level.DEGRADED: 1, Level.AT_RISK: 2}
 
 
 @click.command()
-@with_source
+@partial(with_source, unsure=Exit.UNREACHABLE)
 @full_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def health(source: Source, full: int, as_json: bool) -> int:  # noqa: FBT001 (click passes flags so)
-    """Say whether CLOUD is healthy (exit code 0), degraded (9), or its data at risk (10), and why.
+    """Say whether CLOUD is healthy (exit code 0), degraded (1), or its data at risk (2), and why.
+
+    Where nothing can be said the exit code is 6.
 
     Without a name it is the cloud of `moln dev` if one runs here, else the only Cloud in kubectl's namespace.
     """

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from moln.watching.snapshot import Source
 
 
-def with_source(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Add the options that say which cloud, and give the command a Source instead, closed when it ends."""
+def with_source(command: Callable[..., int | None], *, unsure: Exit | None = None) -> Callable[..., int | None]:
+    """Add the options that say which cloud, and give the command a Source instead, closed when it ends.
+
+    Where nothing can be said of the cloud the exit code is `unsure`, if given, whatever the reason.
+    """
 
     @click.argument("cloud", required=False)
     @click.option("-n", "--namespace", help="Namespace of the Cloud; by default kubectl's.")
@@ -32,8 +35,11 @@ def with_source(command: Callable[..., int | None]) -> Callable[..., int | None]
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> int | None:
         names = ("cloud", "namespace", "context", "profile")
-        with closing(choose(**{name: kwargs.pop(name) for name in names})) as source:
-            return command(source, *args, **kwargs)
+        try:
+            with closing(choose(**{name: kwargs.pop(name) for name in names})) as source:
+                return command(source, *args, **kwargs)
+        except CliError as error:
+            raise CliError(str(error), unsure or error.code) from error
 
     return wrapped
 

@@ -6,6 +6,7 @@ ports still learns what the operator says.
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import threading
@@ -18,8 +19,9 @@ import urllib3
 from pydantic import ValidationError
 
 from moln.errors import CliError, Exit
+from moln.watching.ask import ask
 from moln.watching.page import Page, read
-from moln.watching.snapshot import Condition, Snapshot
+from moln.watching.snapshot import Condition, Snapshot, Whereabouts
 from moln_spec.cloudmap import CloudMap
 
 _SECONDS: Final = 20.0
@@ -125,6 +127,21 @@ class KubernetesCloud:
         where = f"namespace {cloud['metadata']['namespace']}"
         endpoint = status.get("externalEndpoint") or status.get("endpoint") or ""
         return Snapshot(self.name, where, endpoint, cloud_map, pages, conditions)
+
+    def where(self, bucket: str, key: str) -> Whereabouts:
+        """See `Source.where`: any ready node tells it to who may read the cloud's Secret and forward ports."""
+        secret = self.kubectl.get("secret", f"{self.name}-cluster")["data"]["secret"]
+        pods = self.kubectl.get("pods", "-l", f"moln.dev/cloud={self.name}")["items"]
+        ready = [
+            pod["metadata"]["name"]
+            for pod in pods
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+        ]
+        if not ready:
+            raise CliError(f"no node of cloud {self.name} is ready to be asked", Exit.UNREACHABLE)
+        forward = self.forwards[ready[0]] = Forward.start(self.kubectl, ready[0])
+        opened = base64.b64decode(secret).decode()
+        return ask(self.http, forward.address, opened, "/v1/where", Whereabouts, {"bucket": bucket, "key": key})
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import urllib3
-from pydantic import ValidationError
 
-from moln.errors import CliError, Exit
+from moln.errors import CliError
 from moln.watching import page
-from moln.watching.snapshot import Snapshot
+from moln.watching.ask import ask
+from moln.watching.snapshot import Snapshot, Whereabouts
 from moln_spec.cloudmap import CloudMap
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_TIMEOUT: Final = 5.0
 
 
 class LocalCloud:
@@ -41,20 +39,16 @@ class LocalCloud:
         self._threads.shutdown()
         self._http.clear()
 
+    def where(self, bucket: str, key: str) -> Whereabouts:
+        """See `Source.where`."""
+        query = {"bucket": bucket, "key": key}
+        return ask(self._http, self._peer, self._secret(), "/v1/where", Whereabouts, query)
+
     def _map(self) -> CloudMap:
+        return ask(self._http, self._peer, self._secret(), "/v1/map", CloudMap, {})
+
+    def _secret(self) -> str:
         try:
-            secret = self._secret_file.read_text(encoding="utf-8").split("\n")[0].strip()
+            return self._secret_file.read_text(encoding="utf-8").split("\n")[0].strip()
         except OSError as error:
             raise CliError(f"cannot read the cloud secret from {self._secret_file}: {error.strerror}") from error
-        url = f"http://{self._peer}/v1/map"
-        headers = {"Authorization": f"Bearer {secret}"}
-        try:
-            answer = self._http.request("GET", url, headers=headers, timeout=_TIMEOUT, retries=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise CliError(f"{url} does not answer: is the cloud running there?", Exit.UNREACHABLE) from error
-        if answer.status != 200:
-            raise CliError(f"{url} answers {answer.status}", Exit.DENIED if answer.status == 401 else Exit.FAILURE)
-        try:
-            return CloudMap.model_validate_json(answer.data)
-        except ValidationError as error:
-            raise CliError("the node's map is none that this release of `moln` knows") from error

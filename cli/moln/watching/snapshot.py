@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from moln.watching.page import Page
@@ -41,8 +43,36 @@ class Snapshot:
     conditions: tuple[Condition, ...] = ()
 
 
+class Copy(BaseModel):
+    """What one owner has of a key, and in which list of owners it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    node: str
+    zone: str
+    owner: Literal["now", "before", "both"]
+    answers: bool
+    versions: tuple[str, ...]
+
+
+class Whereabouts(BaseModel):
+    """The owners of a key, best first, as a node answers `GET /v1/where`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bucket: str
+    key: str
+    epoch: int
+    partition: int
+    copies: tuple[Copy, ...]
+
+
 class Source(Protocol):
     """Where a cloud is looked at, again and again."""
+
+    def where(self, bucket: str, key: str) -> Whereabouts:
+        """The owners of a key, and what each has of it; CliError."""
+        ...
 
     def look(self) -> Snapshot:
         """The cloud now; CliError when nothing can be said about it."""

@@ -1,0 +1,44 @@
+"""One question to a node's port 9001 that wants the cloud secret."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import urllib3
+from pydantic import BaseModel, ValidationError
+
+from moln.errors import CliError, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIMEOUT: Final = 10.0
+_CODES: Final = {401: Exit.DENIED, 404: Exit.NOT_FOUND, 503: Exit.UNREACHABLE}
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def ask(
+    http: urllib3.PoolManager, address: str, secret: str, path: str, model: type[Model], query: Mapping[str, str]
+) -> Model:
+    """The answer to a GET; CliError with the node's own words where there is none."""
+    url = f"http://{address}{path}"
+    headers = {"Authorization": f"Bearer {secret}"}
+    try:
+        answer = http.request("GET", url, fields=dict(query), headers=headers, timeout=_TIMEOUT, retries=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise CliError(f"{url} does not answer: is the cloud running there?", Exit.UNREACHABLE) from error
+    if answer.status != 200:
+        raise CliError(f"{address}: {_sentence(answer.data)}", _CODES.get(answer.status, Exit.FAILURE))
+    try:
+        return model.model_validate_json(answer.data)
+    except ValidationError as error:
+        raise CliError(f"{url}: the answer is none that this release of `moln` knows") from error
+
+
+def _sentence(body: bytes) -> str:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return body[:200].decode("utf-8", "replace")
+    return str(document.get("error", document)) if isinstance(document, dict) else str(document)
