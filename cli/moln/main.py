@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "health": ("moln.commands.health:health", "tell by an exit code whether a cloud is all right"),
     "presign": ("moln.commands.presign:presign", "make a URL that lets anyone read or write one object for a while"),
     "where": ("moln.commands.where:where", "tell which nodes own an object, and what each of them has"),
+    "repair": ("moln.commands.repair:repair", "compare all copies, and bring each owner what it lacks"),
     "explain": ("moln.commands.explain:explain", "tell which storage class an object would get, and why"),
 }
 

@@ -95,7 +95,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             use_credentials=keyring.replace,
         )
         cluster.members.session.take_map = node.follow_map
-        board = TaskBoard(runners(local))
+        board = TaskBoard(runners(local, cluster))
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
         expiring = expiry.run(cluster.objects, lambda: cluster.members.now.participants[0] == settings.name)

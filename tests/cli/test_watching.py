@@ -174,6 +174,15 @@ def test_where_names_the_owners_and_what_they_have(three: tuple[Desk, Dev]) -> N
         os.kill(dev.pids[2], signal.SIGCONT)
 
 
+def test_repair_compares_all_copies(three: tuple[Desk, Dev]) -> None:
+    """Nothing differs in a cloud that is well: every copy of every key is compared."""
+    desk, _dev = three
+    (document,) = desk.moln("repair", "--dry-run", "--json").documents
+    assert (document["differing"], document["bytes"], document["unanswered"], document["findings"]) == (0, 0, 0, [])
+    assert document["registers"] >= 6  # the bucket and the key, on three nodes
+    assert "0 keys differ, 0 B to bring; 0 put right" in desk.moln("repair").out
+
+
 def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:
     """Nothing runs here and there is no kubectl; a profile and a Cloud are not the same."""
     nothing = desk.moln("status", environment={"PATH": ""})

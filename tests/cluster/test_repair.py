@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from tests.cluster.in_process import running
 
+from moln_node.cluster import maintenance
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import Ask
+from moln_node.peer.tasks import Progress
 from moln_node.store import lookup
 from moln_node.store.model import Attributes, Bucket, Sealed
 from moln_node.store.registers import Register, Space
@@ -135,3 +137,25 @@ async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
             with suppress(PeerError):
                 healed = b"".join([piece async for piece in own.body(register, row, 0, len(data))])
+
+
+async def test_a_repair_tells_what_it_would_do_and_does_it(tmp_path: Path) -> None:
+    """Of all nodes one tells of a key: who lacks how many versions and bytes."""
+    async with three(tmp_path) as (clusters, where):
+        register = Register(where.space, "k", where.bucket, where.incarnation)
+        await put(clusters[0], "k", b"body" * 40_000)
+        await agree(clusters, register)
+        await clusters[2].members.own.store.commit(lambda tx: forget(tx, b"k"))
+        told = [Progress() for _ in clusters]
+        for cluster, progress in zip(clusters, told, strict=True):
+            await maintenance.repair(cluster, progress, dry_run=True)
+        assert [finding for progress in told for finding in progress.findings] == [
+            "room/k: node-2 lacks 1 versions, 160000 bytes"
+        ]
+        assert sum(progress.counts["bytes"] for progress in told) == 160_000
+        for cluster in clusters:
+            await maintenance.repair(cluster, Progress(), dry_run=False)
+        await agree(clusters, register)
+        after = Progress()
+        await maintenance.repair(clusters[0], after, dry_run=True)
+        assert after.counts["differing"] == 0

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
+import urllib3
+from pydantic import BaseModel, ConfigDict
 
 from moln.output import Output, printable
 from moln.s3url import parse_object
-from moln.watching.choose import choose
+from moln.watching.ask import ask
+from moln.watching.choose import source_options
 
 if TYPE_CHECKING:
-    from moln.watching.snapshot import Whereabouts
+    from moln.watching.snapshot import Source
+
+
+class Copy(BaseModel):
+    """What one owner has of a key, and in which list of owners it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    node: str
+    zone: str
+    owner: Literal["now", "before", "both"]
+    answers: bool
+    versions: tuple[str, ...]
+
+
+class Whereabouts(BaseModel):
+    """The owners of a key, best first, as a node answers `GET /v1/where`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bucket: str
+    key: str
+    epoch: int
+    partition: int
+    copies: tuple[Copy, ...]
 
 
 @click.command()
 @click.argument("url")
-@click.option("--cloud", metavar="NAME", help="The Cloud on Kubernetes; by default the only one of the namespace.")
-@click.option("-n", "--namespace", help="Namespace of the Cloud; by default kubectl's.")
-@click.option("--context", metavar="NAME", help="Context of kubectl's configuration.")
-@click.option("--profile", metavar="NAME", help="Ask the cloud of this profile, as `moln dev` writes it.")
+@source_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def where(
-    url: str,
-    cloud: str | None,
-    namespace: str | None,
-    context: str | None,
-    profile: str | None,
-    as_json: bool,  # noqa: FBT001 (click passes flags so)
-) -> None:
+def where(source: Source, url: str, as_json: bool) -> None:  # noqa: FBT001 (click passes flags so)
     """Tell which nodes own URL (s3://BUCKET/KEY), and which versions each of them has."""
     place = parse_object(url)
-    source = choose(cloud, namespace, context, profile)
-    try:
-        found = source.where(place.bucket, place.key)
-    finally:
-        source.close()
+    doors = source.doors()
+    address = next(iter(doors.addresses.values()))
+    query = {"bucket": place.bucket, "key": place.key}
+    with urllib3.PoolManager() as http:
+        found = ask(http, address, doors.secret, "/v1/where", Whereabouts, query)
     Output(as_json).show(found.model_dump(by_alias=True), _text(printable(str(place)), found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlencode
 
 import urllib3
 from pydantic import BaseModel, ValidationError
@@ -19,16 +20,24 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def ask(
-    http: urllib3.PoolManager, address: str, secret: str, path: str, model: type[Model], query: Mapping[str, str]
+    http: urllib3.PoolManager,
+    address: str,
+    secret: str,
+    path: str,
+    model: type[Model],
+    query: Mapping[str, str] | None = None,
+    post: BaseModel | None = None,
 ) -> Model:
-    """The answer to a GET; CliError with the node's own words where there is none."""
-    url = f"http://{address}{path}"
-    headers = {"Authorization": f"Bearer {secret}"}
+    """The answer to a GET, or to a POST of a document; CliError with the node's own words where there is none."""
+    url = f"http://{address}{path}" + (f"?{urlencode(query)}" if query else "")
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    body = None if post is None else post.model_dump_json()
+    method = "GET" if post is None else "POST"
     try:
-        answer = http.request("GET", url, fields=dict(query), headers=headers, timeout=_TIMEOUT, retries=False)
+        answer = http.request(method, url, body=body, headers=headers, timeout=_TIMEOUT, retries=False)
     except urllib3.exceptions.HTTPError as error:
         raise CliError(f"{url} does not answer: is the cloud running there?", Exit.UNREACHABLE) from error
-    if answer.status != 200:
+    if answer.status not in (200, 202):
         raise CliError(f"{address}: {_sentence(answer.data)}", _CODES.get(answer.status, Exit.FAILURE))
     try:
         return model.model_validate_json(answer.data)

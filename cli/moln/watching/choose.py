@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 
 
 def with_source(command: Callable[..., int | None], *, unsure: Exit | None = None) -> Callable[..., int | None]:
-    """Add the options that say which cloud, and give the command a Source instead, closed when it ends.
+    """Add an argument and options that say which cloud, and give the command a Source instead, closed when it ends.
 
     Where nothing can be said of the cloud the exit code is `unsure`, if given, whatever the reason.
     """
+    return click.argument("cloud", required=False)(_options(command, unsure))
 
-    @click.argument("cloud", required=False)
+
+def source_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """As `with_source`, for a command whose argument is something else: the cloud is an option too."""
+    named = click.option("--cloud", metavar="NAME", help="The Cloud on Kubernetes; by default the only one there is.")
+    return named(_options(command, None))
+
+
+def _options(command: Callable[..., int | None], unsure: Exit | None) -> Callable[..., int | None]:
     @click.option("-n", "--namespace", help="Namespace of the Cloud; by default kubectl's.")
     @click.option("--context", metavar="NAME", help="Context of kubectl's configuration.")
     @click.option("--profile", metavar="NAME", help="Look at the cloud of this profile, as `moln dev` writes it.")

@@ -19,9 +19,8 @@ import urllib3
 from pydantic import ValidationError
 
 from moln.errors import CliError, Exit
-from moln.watching.ask import ask
 from moln.watching.page import Page, read
-from moln.watching.snapshot import Condition, Snapshot, Whereabouts
+from moln.watching.snapshot import Condition, Doors, Snapshot
 from moln_spec.cloudmap import CloudMap
 
 _SECONDS: Final = 20.0
@@ -128,8 +127,8 @@ class KubernetesCloud:
         endpoint = status.get("externalEndpoint") or status.get("endpoint") or ""
         return Snapshot(self.name, where, endpoint, cloud_map, pages, conditions)
 
-    def where(self, bucket: str, key: str) -> Whereabouts:
-        """See `Source.where`: any ready node tells it to who may read the cloud's Secret and forward ports."""
+    def doors(self) -> Doors:
+        """See `Source.doors`: of the ready nodes, for who may read the cloud's Secret and forward ports."""
         secret = self.kubectl.get("secret", f"{self.name}-cluster")["data"]["secret"]
         pods = self.kubectl.get("pods", "-l", f"moln.dev/cloud={self.name}")["items"]
         ready = [
@@ -139,9 +138,8 @@ class KubernetesCloud:
         ]
         if not ready:
             raise CliError(f"no node of cloud {self.name} is ready to be asked", Exit.UNREACHABLE)
-        forward = self.forwards[ready[0]] = Forward.start(self.kubectl, ready[0])
-        opened = base64.b64decode(secret).decode()
-        return ask(self.http, forward.address, opened, "/v1/where", Whereabouts, {"bucket": bucket, "key": key})
+        self.forwards |= {name: Forward.start(self.kubectl, name) for name in ready if name not in self.forwards}
+        return Doors({name: self.forwards[name].address for name in ready}, base64.b64decode(secret).decode())
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -10,7 +10,7 @@ import urllib3
 from moln.errors import CliError
 from moln.watching import page
 from moln.watching.ask import ask
-from moln.watching.snapshot import Snapshot, Whereabouts
+from moln.watching.snapshot import Doors, Snapshot
 from moln_spec.cloudmap import CloudMap
 
 if TYPE_CHECKING:
@@ -39,13 +39,12 @@ class LocalCloud:
         self._threads.shutdown()
         self._http.clear()
 
-    def where(self, bucket: str, key: str) -> Whereabouts:
-        """See `Source.where`."""
-        query = {"bucket": bucket, "key": key}
-        return ask(self._http, self._peer, self._secret(), "/v1/where", Whereabouts, query)
+    def doors(self) -> Doors:
+        """See `Source.doors`."""
+        return Doors({node.name: node.address for node in self._map().nodes}, self._secret())
 
     def _map(self) -> CloudMap:
-        return ask(self._http, self._peer, self._secret(), "/v1/map", CloudMap, {})
+        return ask(self._http, self._peer, self._secret(), "/v1/map", CloudMap)
 
     def _secret(self) -> str:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from moln.watching.page import Page
     from moln_spec.cloudmap import CloudMap
 
@@ -43,35 +43,19 @@ class Snapshot:
     conditions: tuple[Condition, ...] = ()
 
 
-class Copy(BaseModel):
-    """What one owner has of a key, and in which list of owners it is."""
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where each node that can be asked has its port 9001, by name, and the cloud secret that opens it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    node: str
-    zone: str
-    owner: Literal["now", "before", "both"]
-    answers: bool
-    versions: tuple[str, ...]
-
-
-class Whereabouts(BaseModel):
-    """The owners of a key, best first, as a node answers `GET /v1/where`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    bucket: str
-    key: str
-    epoch: int
-    partition: int
-    copies: tuple[Copy, ...]
+    addresses: Mapping[str, str]
+    secret: str
 
 
 class Source(Protocol):
     """Where a cloud is looked at, again and again."""
 
-    def where(self, bucket: str, key: str) -> Whereabouts:
-        """The owners of a key, and what each has of it; CliError."""
+    def doors(self) -> Doors:
+        """Port 9001 of the nodes, and what opens it; CliError."""
         ...
 
     def look(self) -> Snapshot:

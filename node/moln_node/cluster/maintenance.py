@@ -1,4 +1,4 @@
-"""Maintenance of one node's data, beside its traffic: scrub, collect, find orphans, verify.
+"""Maintenance of one node's data, beside its traffic: scrub, collect, find orphans, verify, repair.
 
 Called by port 9001's tasks. Each tells a `Report` how far it is, and ends when it is
 done; cancelling it leaves everything as consistent as it was.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moln_node.cluster import records
+from moln_node.cluster import comparing, records
 from moln_node.cluster.messages import Ask
 from moln_node.cluster.quorum import merge
 from moln_node.cluster.sight import Sight
@@ -17,6 +17,7 @@ from moln_node.store.errors import CorruptError, NoSuchBucketError
 from moln_node.store.registers import Register, Space
 
 if TYPE_CHECKING:
+    from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
@@ -36,6 +37,36 @@ async def collect(local: LocalStore, report: Report) -> None:
 async def orphans(local: LocalStore, report: Report, *, dry_run: bool = True) -> None:
     """Find body files that no record refers to, and remove them unless `dry_run`. Counts files, orphans, bytes."""
     await store_orphans.find(local.store, report, dry_run=dry_run)
+
+
+async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> None:
+    """Compare what this node owns with its other owners, and bring what any of them lacks unless `dry_run`.
+
+    Counts registers that were compared, those that differ and that it is this node's to tell of, the rows and bytes
+    that owners lack, registers brought to all owners, and those of which an owner does not answer. Each that differs is
+    a finding.
+    """
+    counts = dict.fromkeys(("registers", "differing", "rows", "bytes", "repaired", "unanswered"), 0)
+    report.set(**counts)
+    async for page in comparing.held(cluster.members.own):
+        now = cluster.members.now
+        found, silent = await comparing.owners_have(
+            now, [register for register in page if now.me in now.electorate(register).owners]
+        )
+        counts["registers"] += len(found)
+        counts["unanswered"] += len(silent)
+        for register in [one for one, theirs in found.items() if len(theirs) > 1]:
+            lacking = await cluster.repair.lacking(register)
+            if not lacking:
+                continue
+            counts["differing"] += 1
+            counts["rows"] += sum(lack.rows for lack in lacking.values())
+            counts["bytes"] += sum(lack.bytes for lack in lacking.values())
+            words = [f"{name} lacks {lack.rows} versions, {lack.bytes} bytes" for name, lack in lacking.items()]
+            report.found(f"{register.bucket}/{register.key}: {'; '.join(words)}")
+            if not dry_run:
+                counts["repaired"] += await cluster.repair.run(register)
+        report.set(**counts)
 
 
 async def verify(local: LocalStore, report: Report, bucket: str, key: str, version_id: str | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 _ALL_ROWS: Final = 1_000_000
 _TRIES: Final = 5
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """How many rows of a register an owner lacks, and the bytes of their bodies."""
+
+    rows: int
+    bytes: int
 
 
 class Repair:
@@ -69,6 +78,24 @@ class Repair:
         view = merge({**extra, **states})
         told = [await self._tell(now, register, owner, state, view) for owner, state in states.items()]
         return len(states) == len(electorate.owners) and all(told)
+
+    async def lacking(self, register: Register) -> dict[str, Lack]:
+        """What each owner that answers lacks of what the others hold, by name; those that lack nothing are left out.
+
+        Only for the first of the owners that hold any of it, so that of all nodes one tells of a register.
+        """
+        now = self._members.now
+        states = await self._states(now, register, now.electorate(register).owners)
+        if next((name for name, state in states.items() if state.rows), "") != now.me:
+            return {}
+        rows = merge(states).rows.values()
+        found = {}
+        for name, state in states.items():
+            has = {(row.version, row.ballot) for row in state.rows}
+            lacks = [row for row in rows if (row.version, row.ballot) not in has]
+            if lacks:
+                found[name] = Lack(len(lacks), sum(row.document.size for row in lacks if needs_bytes(row)))
+        return found
 
     async def _settle(
         self, electorate: Electorate, register: Register, view: View, extra: Mapping[str, KeyState]

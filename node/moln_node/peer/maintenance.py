@@ -9,11 +9,12 @@ from moln_node.cluster import maintenance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
     from moln_node.peer.tasks import Kind, Progress, Runner, TaskRequest
 
 
-def runners(local: LocalStore) -> Mapping[Kind, Runner]:
+def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
     """Every kind of maintenance that this release has."""
 
     async def scrub(request: TaskRequest, progress: Progress) -> None:
@@ -28,4 +29,7 @@ def runners(local: LocalStore) -> Mapping[Kind, Runner]:
     async def verify(request: TaskRequest, progress: Progress) -> None:
         await maintenance.verify(local, progress, request.bucket, request.key, request.version_id)
 
-    return {"scrub": scrub, "collect": collect, "orphans": orphans, "verify": verify}
+    async def repair(request: TaskRequest, progress: Progress) -> None:
+        await maintenance.repair(cluster, progress, dry_run=request.dry_run)
+
+    return {"scrub": scrub, "collect": collect, "orphans": orphans, "verify": verify, "repair": repair}
