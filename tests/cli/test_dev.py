@@ -117,7 +117,27 @@ def test_edits_reach_the_node_while_it_runs(desk: Desk) -> None:
     wait_until("the edit is refused", lambda: "edit refused, nothing changed" in dev.log())
     s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="TINY")
     yaml.write_text(CLOUD.replace("name: test", "name: other"))
-    wait_until("the edit is refused", lambda: "name and its pools cannot change" in dev.log())
+    wait_until("the edit is refused", lambda: "name cannot change" in dev.log())
+    assert dev.process.poll() is None
+
+
+def test_nodes_come_and_go_as_replicas_are_edited(desk: Desk) -> None:
+    """One node becomes three, with every object on each; then one again, in which everything is still there."""
+    dev = desk.start("--data", str(desk.folder / "data"))
+    s3 = dev.s3()
+    s3.create_bucket(Bucket="photos")
+    bodies = {f"k{number}": b"%d" % number * 30_000 for number in range(20)}
+    for key, body in bodies.items():
+        s3.put_object(Bucket="photos", Key=key, Body=body)
+    yaml = desk.folder / "cloud.yaml"
+    yaml.write_text(CLOUD.replace("replicas: 1", "replicas: 3"))
+    wait_until("three nodes own everything", lambda: "owners: test-0, test-1, test-2" in dev.log())
+    assert len(json.loads((desk.folder / "ready.json").read_text())["pids"]) == 3
+    policy = "\n---\napiVersion: moln.dev/v1alpha1\nkind: ReplicationPolicy\nmetadata: {name: all}\n"
+    yaml.write_text(CLOUD + policy + "spec: {cloudRef: {name: test}, copies: 1}\n")
+    wait_until("the others are gone", lambda: len(json.loads((desk.folder / "ready.json").read_text())["pids"]) == 1)
+    for key, body in bodies.items():
+        assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == body
     assert dev.process.poll() is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -15,11 +15,11 @@ from moln_spec.resources.policy import ReplicationPolicy
 from moln_spec.resources.storagenode import StorageNode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from moln_spec.cloudmap import CloudMap
-    from moln_spec.membership import Seat
+    from moln_spec.membership import Report, Seat, Step
 
 Resource = Cloud | StorageNode | ReplicationPolicy
 _KINDS: dict[str, type[Resource]] = {
@@ -27,11 +27,6 @@ _KINDS: dict[str, type[Resource]] = {
     "StorageNode": StorageNode,
     "ReplicationPolicy": ReplicationPolicy,
 }
-
-_FIXED: Final = (
-    "`moln dev` can't change who owns what in a cloud that has data: its nodes, their weights and the number of copies "
-    "stay as they were; set them back, or begin with another --data folder"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +53,16 @@ class CloudFile:
         spec = self.cloud.spec.model_copy(update={"nodes": nodes})
         return CloudFile(self.cloud.model_copy(update={"spec": spec}), self.storage_nodes, self.policies)
 
-    def make_map(self, seats: Sequence[Seat], previous: CloudMap | None, identity: str) -> CloudMap:
-        """The map that follows `previous`, itself if nothing changes; CliError if the resources contradict.
-
-        Nobody looks after changes of nodes here, so who owns what stays as it was made.
-        """
+    def next_step(
+        self, seats: Sequence[Seat], previous: CloudMap | None, identity: str, reports: Mapping[str, Report]
+    ) -> Step:
+        """The map that follows `previous`, and what the next one waits for; CliError if the resources contradict."""
         try:
-            step = make_map(self.cloud, self.storage_nodes, self.policies, seats, previous, identity=identity)
+            return make_map(
+                self.cloud, self.storage_nodes, self.policies, seats, previous, identity=identity, reports=reports
+            )
         except UnusableCloudError as error:
             raise CliError(str(error), Exit.USAGE) from error
-        if step.waits or step.refusal is not None:
-            raise CliError(_FIXED, Exit.USAGE)
-        return step.map
 
 
 def read(path: Path) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from moln.errors import CliError, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 _START_SECONDS: Final = 120.0
@@ -91,6 +90,11 @@ class NodeProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.returncode is not None
+
     async def serving(self) -> Serving:
         """Wait until the node serves; CliError with its last words if it ends instead."""
         try:
@@ -145,14 +149,3 @@ class NodeProcess:
         if not self._tail:
             return ""
         return "; its last log lines:\n" + "\n".join(f"  {line}" for line in self._tail)
-
-
-async def first_death(nodes: Sequence[NodeProcess]) -> CliError:
-    """Wait until any of the nodes ends."""
-    waiting = [asyncio.create_task(node.death()) for node in nodes]
-    try:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in waiting:
-            task.cancel()

@@ -1,19 +1,38 @@
-"""Changes on their way to running nodes: over port 9001, with the cloud secret."""
+"""What goes between this process and running nodes: maps to them, reports from them; over port 9001."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from moln.errors import CliError
+from moln_spec.membership import Report
+from moln_spec.room import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from moln_spec.cloudmap import CloudMap
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
+
+
+class _Status(BaseModel):
+    """The part of a node's `/v1/status` that membership depends on."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+    epoch: int
+    passed: int | None
+    strays: int | None
+    registers: int
+    capacity_bytes: int
+    used_bytes: int
+    free_bytes: int
 
 
 async def push_map(peers: Sequence[str], secret: str, cloud_map: CloudMap) -> None:
@@ -28,3 +47,21 @@ async def push_map(peers: Sequence[str], secret: str, cloud_map: CloudMap) -> No
                         raise CliError(f"node at {peer} did not take the map: {(await answer.text())[:500]}")
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise CliError(f"node at {peer} did not take the map: {error or 'no answer'}") from error
+
+
+async def reports(peers: Mapping[str, str], secret: str) -> dict[str, Report]:
+    """What the nodes that answer say of themselves, by name."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as session:
+        found = await asyncio.gather(*(_report(session, peer) for peer in peers.values()))
+    return {name: report for name, report in zip(peers, found, strict=True) if report is not None}
+
+
+async def _report(session: aiohttp.ClientSession, peer: str) -> Report | None:
+    try:
+        async with session.get(f"http://{peer}/v1/status") as answer:
+            status = _Status.model_validate_json(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, ValidationError):
+        return None
+    volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
+    return Report(status.epoch, status.passed, status.strays, status.registers, volume)

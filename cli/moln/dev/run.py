@@ -11,29 +11,32 @@ import tempfile
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
 from moln import profiles
 from moln.dev import cloudfile, state, watch
 from moln.dev.banner import banner
-from moln.dev.nodes import NodePlan, NodeProcess, first_death
-from moln.dev.push import push_map
+from moln.dev.nodes import NodePlan, NodeProcess
+from moln.dev.push import push_map, reports
 from moln.errors import CliError, Exit
 from moln.files import write_private
 from moln_spec.credentials import AccessKey, Credentials
 from moln_spec.membership import Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from moln.dev.cloudfile import CloudFile
     from moln.dev.state import Identity, State
     from moln_spec.cloudmap import CloudMap
+    from moln_spec.membership import Report, Step
 
 _HOST: Final = "127.0.0.1"
 _STOP_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 0.2
+_TURN_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,29 @@ class _Dev:
         self._wanted = wanted
         self._identity: Identity = kept.identity(options.master_keys)
         previous = kept.previous_map()
-        self._seats = _seats(wanted, previous)
-        self._map = self._draw(wanted, previous)
-        self._pushed = self._map.epoch
+        self._addresses = {node.name: _free_address(node.address) for node in previous.nodes} if previous else {}
+        self._nodes: dict[str, NodeProcess] = {}
+        self._peers: dict[str, str] = {}
+        self._step = self._draw(wanted, previous, {})
+        self._first = self._map.nodes[0].name
 
-    def _draw(self, wanted: CloudFile, previous: CloudMap | None) -> CloudMap:
-        drawn = wanted.make_map(self._seats, previous, self._identity.uid)
-        self._kept.keep_map(drawn)
-        return drawn
+    @property
+    def _map(self) -> CloudMap:
+        return self._step.map
+
+    def _draw(self, wanted: CloudFile, previous: CloudMap | None, reports: Mapping[str, Report]) -> Step:
+        """The next step, whose map is kept before any node can hear of it."""
+        step = wanted.next_step(self._seats(wanted), previous, self._identity.uid, reports)
+        self._kept.keep_map(step.map)
+        return step
+
+    def _seats(self, wanted: CloudFile) -> tuple[Seat, ...]:
+        """A seat for every node that is asked for; its peer port is the one it had, if that was free."""
+        names = [(pool, f"{pool}-{number}") for pool, replicas in wanted.pools for number in range(replicas)]
+        for _, name in names:
+            if name not in self._addresses:
+                self._addresses[name] = _free_address("")
+        return tuple(Seat(name=name, address=self._addresses[name], pool=pool) for pool, name in names)
 
     async def run(self) -> None:
         """Start, serve, stop."""
@@ -101,13 +119,12 @@ class _Dev:
         keys = (self._root_key(), *self._options.access_keys)
         self._kept.keep_credentials(Credentials(keys=keys, master_keys=self._identity.master_keys))
         async with AsyncExitStack() as stack:
-            nodes: list[NodeProcess] = []
-            stack.push_async_callback(_stop, nodes)
-            for seat in self._seats:
-                nodes.append(await self._start(seat, first=not nodes))
+            stack.push_async_callback(_stop, self._nodes)
+            for node in self._map.nodes:
+                self._nodes[node.name] = await self._start(node.name, self._addresses[node.name])
             stopping = asyncio.create_task(stop.wait())
-            dying = asyncio.create_task(first_death(nodes))
-            serving = asyncio.create_task(self._serve(stack, nodes))
+            dying = asyncio.create_task(self._first_death())
+            serving = asyncio.create_task(self._serve(stack))
             tasks = (stopping, dying, serving)
             stack.push_async_callback(_cancel, tasks)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -117,29 +134,39 @@ class _Dev:
                 raise dying.result()
             print("stopping", flush=True)
 
-    async def _start(self, seat: Seat, *, first: bool) -> NodeProcess:
+    async def _first_death(self) -> CliError:
+        """Wait until any of the nodes ends that shall run."""
+        while True:
+            for node in list(self._nodes.values()):
+                if node.ended:
+                    return await node.death()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _start(self, name: str, address: str) -> NodeProcess:
         """Start a node; the first one has the port that was asked for, the others any."""
-        port = self._options.port if first else 0
+        port = self._options.port if name == self._first else 0
         plan = NodePlan(
-            name=seat.name,
-            data=self._kept.node_directory(seat.name),
+            name=name,
+            data=self._kept.node_directory(name),
             map=self._kept.map_file,
             credentials=self._kept.credentials_file,
             cloud_secret=self._kept.secret_file,
             listen=f"{_HOST}:{port}",
-            peer_listen=seat.address,
+            peer_listen=address,
             domains=("localhost", *self._wanted.cloud.spec.domains),
             access_log=self._options.verbose,
         )
-        ready_file = self._kept.directory / f"{seat.name}.ready.json"
+        ready_file = self._kept.directory / f"{name}.ready.json"
         return await NodeProcess.start(plan, ready_file, verbose=self._options.verbose)
 
-    async def _serve(self, stack: AsyncExitStack, nodes: Sequence[NodeProcess]) -> None:
-        """Wait for the nodes, tell the world, then hand on edits for ever."""
-        answers = [await node.serving() for node in nodes]
-        endpoint = f"http://{answers[0].s3}"
+    async def _serve(self, stack: AsyncExitStack) -> None:
+        """Wait for the nodes, tell the world, then bring about what is edited, for ever."""
+        answers = {name: await node.serving() for name, node in self._nodes.items()}
+        self._peers = {name: answer.peer for name, answer in answers.items()}
+        first = answers[self._first]
+        endpoint = f"http://{first.s3}"
         identity = self._identity
-        self._write_profile(stack, endpoint, answers[0].peer)
+        self._write_profile(stack, endpoint, first.peer)
         print(
             banner(
                 cloud=self._map.cloud,
@@ -151,36 +178,77 @@ class _Dev:
             ),
             flush=True,
         )
-        self._write_ready_file(stack, endpoint, [node.pid for node in nodes])
-        async for edited in watch.edits(self._options.yaml, self._text):
-            await self._edit(edited, [answer.peer for answer in answers])
+        self._write_ready_file(endpoint)
+        if self._options.ready_file is not None:
+            stack.callback(self._options.ready_file.unlink, missing_ok=True)
+        edits: asyncio.Queue[str] = asyncio.Queue()
+        reading = asyncio.create_task(_read_edits(self._options.yaml, self._text, edits))
+        stack.push_async_callback(_cancel, (reading,))
+        while True:
+            try:
+                async with asyncio.timeout(_TURN_SECONDS if self._is_changing() else None):
+                    self._edit(await edits.get())
+            except TimeoutError:
+                pass
+            if await self._turn():
+                self._write_ready_file(endpoint)
 
-    async def _edit(self, text: str, peers: Sequence[str]) -> None:
-        """Bring an edit to the nodes; one that cannot be obeyed is refused, and the cloud goes on as it was."""
+    def _is_changing(self) -> bool:
+        """Whether there are steps to come that nobody has to ask for."""
+        active = all(node.state == "active" for node in self._map.nodes)
+        return bool(self._step.waits) or self._map.change is not None or not active
+
+    def _edit(self, text: str) -> None:
+        """Take an edit; one that cannot be obeyed is refused, and the cloud goes on as it was."""
         try:
-            wanted = self._parse_edit(text)
-            self._map = self._draw(wanted, self._map)
+            self._wanted = self._parse_edit(text)
         except CliError as error:
             print(f"edit refused, nothing changed: {error}", file=sys.stderr, flush=True)
-            return
-        self._wanted = wanted
-        if self._map.epoch == self._pushed:
-            print("edited: nothing that nodes obey has changed", flush=True)
-            return
-        try:
-            await push_map(peers, self._identity.cloud_secret, self._map)
-        except CliError as error:
-            print(f"edited, but not everywhere: {error}; save the file again", file=sys.stderr, flush=True)
-            return
-        self._pushed = self._map.epoch
-        print(f"edited: the cloud obeys epoch {self._map.epoch}", flush=True)
 
     def _parse_edit(self, text: str) -> CloudFile:
-        """What an edit asks for; CliError if it cannot be had while nodes run."""
+        """What an edit asks for; CliError if it cannot be had."""
         wanted = _parse(text, self._options)
-        if wanted.cloud.metadata.name != self._map.cloud or wanted.pools != self._wanted.pools:
-            raise CliError("the cloud's name and its pools cannot change while it runs: start `moln dev` again")
+        if wanted.cloud.metadata.name != self._map.cloud:
+            raise CliError("the cloud's name cannot change while it runs: start `moln dev` again")
+        step = wanted.next_step(self._seats(wanted), self._map, self._identity.uid, {})
+        if step.map == self._map and not step.waits:
+            print("edited: nothing that nodes obey has changed", flush=True)
         return wanted
+
+    async def _turn(self) -> bool:
+        """Take the next step towards what is wanted; whether nodes came or went."""
+        secret = self._identity.cloud_secret
+        before = self._step
+        self._step = self._draw(self._wanted, before.map, await reports(self._peers, secret))
+        self._tell(before)
+        named = {node.name for node in self._map.nodes}
+        gone = {name: self._nodes.pop(name) for name in list(self._nodes) if name not in named}
+        come = [name for name in sorted(named) if name not in self._nodes]
+        await _stop(gone)
+        for name in gone:
+            del self._peers[name]
+        started = {name: await self._start(name, self._addresses[name]) for name in come}
+        for name, node in started.items():
+            self._peers[name] = (await node.serving()).peer
+            self._nodes[name] = node
+        if self._map != before.map:
+            try:
+                await push_map(list(self._peers.values()), secret, self._map)
+            except CliError as error:
+                print(f"not every node has the map yet: {error}", file=sys.stderr, flush=True)
+        return bool(gone or come)
+
+    def _tell(self, before: Step) -> None:
+        """Say what was decided, and what is waited for, each once."""
+        said = {*before.waits, before.refusal.message if before.refusal else ""}
+        if self._map != before.map:
+            print(f"edited: the cloud obeys epoch {self._map.epoch}", flush=True)
+            if before.map.change is not None and self._map.change is None:
+                names = ", ".join(node.name for node in self._map.nodes if node.state == "active")
+                print(f"every key is with its owners: {names}", flush=True)
+        for sentence in (*self._step.waits, *([self._step.refusal.message] if self._step.refusal else ())):
+            if sentence not in said:
+                print(f"  {sentence}", flush=True)
 
     def _root_key(self) -> AccessKey:
         identity = self._identity
@@ -203,7 +271,7 @@ class _Dev:
         else:
             stack.callback(profiles.remove, self._options.profile, profile)
 
-    def _write_ready_file(self, stack: AsyncExitStack, endpoint: str, pids: list[int]) -> None:
+    def _write_ready_file(self, endpoint: str) -> None:
         file = self._options.ready_file
         if file is None:
             return
@@ -212,20 +280,17 @@ class _Dev:
             "endpoint": endpoint,
             "access_key": identity.access_key,
             "secret_key": identity.secret_key,
-            "pids": pids,
+            "pids": [node.pid for node in self._nodes.values()],
         }
         try:
             write_private(file, json.dumps(document) + "\n")
         except OSError as error:
             raise CliError(f"cannot write the ready file {file}: {error.strerror}", Exit.USAGE) from error
-        stack.callback(file.unlink, missing_ok=True)
 
 
-def _seats(wanted: CloudFile, previous: CloudMap | None) -> tuple[Seat, ...]:
-    """A seat for every node; its peer port is the one it had, if that is free."""
-    known = {node.name: node.address for node in previous.nodes} if previous is not None else {}
-    names = [(pool, f"{pool}-{number}") for pool, replicas in wanted.pools for number in range(replicas)]
-    return tuple(Seat(name=name, address=_free_address(known.get(name, "")), pool=pool) for pool, name in names)
+async def _read_edits(path: Path, text: str, into: asyncio.Queue[str]) -> None:
+    async for edited in watch.edits(path, text):
+        into.put_nowait(edited)
 
 
 def _free_address(preferred: str) -> str:
@@ -242,12 +307,12 @@ def _free_address(preferred: str) -> str:
     raise CliError("there is no free port for the node's peer API")
 
 
-async def _stop(nodes: Sequence[NodeProcess]) -> None:
+async def _stop(nodes: Mapping[str, NodeProcess]) -> None:
     """Stop all nodes at once: none of them waits for one that is gone already."""
-    await asyncio.gather(*(node.stop(_STOP_SECONDS) for node in nodes))
+    await asyncio.gather(*(node.stop(_STOP_SECONDS) for node in nodes.values()))
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
