@@ -31,8 +31,8 @@ class _Status(BaseModel):
     strays: int | None
     registers: int
     capacity_bytes: int
-    used_bytes: int
     free_bytes: int
+    bytes: int
 
 
 async def push_map(peers: Sequence[str], secret: str, cloud_map: CloudMap) -> None:
@@ -63,5 +63,6 @@ async def _report(session: aiohttp.ClientSession, peer: str) -> Report | None:
             status = _Status.model_validate_json(await answer.read())
     except (aiohttp.ClientError, TimeoutError, ValidationError):
         return None
-    volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
+    # the nodes share a disk with each other and with everything else on this machine
+    volume = Volume(status.capacity_bytes, status.bytes, status.free_bytes)
     return Report(status.epoch, status.passed, status.strays, status.registers, volume)
