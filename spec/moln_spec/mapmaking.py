@@ -91,10 +91,10 @@ def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[s
 def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
     """As above, of policies."""
     found = [
-        f"ReplicationPolicy {policy.name}: with several nodes this release has one number of copies for everything; "
-        "leave selector empty"
+        f"ReplicationPolicy {policy.name}: with several nodes this release selects by bucket and prefix; leave "
+        "selector.storageClasses empty"
         for policy in policies
-        if policy.buckets or policy.prefixes or policy.storage_classes
+        if policy.storage_classes
     ]
     return found + [
         f"ReplicationPolicy {policy.name}: with several nodes this release writes to and reads from majorities; set "

@@ -133,6 +133,8 @@ def test_nodes_come_and_go_as_replicas_are_edited(desk: Desk) -> None:
     yaml.write_text(CLOUD.replace("replicas: 1", "replicas: 3"))
     wait_until("three nodes own everything", lambda: "owners: test-0, test-1, test-2" in dev.log())
     assert len(json.loads((desk.folder / "ready.json").read_text())["pids"]) == 3
+    (found,) = desk.moln("where", "s3://photos/k7", "--json").documents
+    assert [copy["versions"] for copy in found["copies"]] == [["null"]] * 3
     policy = "\n---\napiVersion: moln.dev/v1alpha1\nkind: ReplicationPolicy\nmetadata: {name: all}\n"
     yaml.write_text(CLOUD + policy + "spec: {cloudRef: {name: test}, copies: 1}\n")
     wait_until("the others are gone", lambda: len(json.loads((desk.folder / "ready.json").read_text())["pids"]) == 1)

@@ -53,10 +53,12 @@ class Director:
         copies: int = 3,
         weights: dict[str, float] | None = None,
         lost: Iterable[str] = (),
+        policies: Iterable[MapPolicy] = (),
     ) -> None:
         """Ask for these nodes, from the next turn on."""
         seats = tuple(_seat(name, (weights or {}).get(name, 1.0)) for name in sorted(names))
-        self.wanted = Wanted(seats, (MapPolicy(name="all", copies=copies),), frozenset(lost))
+        self.wanted = Wanted(seats, (MapPolicy(name="all", copies=copies), *policies), frozenset(lost))
+        self.step = None
 
     async def run(self) -> None:
         """Take step after step until cancelled."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cluster.client import Client
 from tests.cluster.director import Director
-from tests.cluster.nodes import Cloud
+from tests.cluster.nodes import SECRET, Cloud
+
+from moln_spec.cloudmap import MapPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -155,6 +157,30 @@ async def test_a_change_is_taken_back(tmp_path: Path) -> None:
             await director.settled()
         for name in ("n0", "n1", "n2"):
             await hold(client, cloud.nodes[name], bodies)
+
+
+async def test_copies_follow_a_policy_that_selects(tmp_path: Path) -> None:
+    """Of some keys there shall be one copy, of the others three: also of what is there already, and back again."""
+    async with directed(tmp_path, 3, 0) as (cloud, director, client):
+        first = cloud.nodes["n0"]
+        bodies = await fill(client, first)
+
+        async def copies(key: str) -> int:
+            query = {"bucket": "room", "key": key}
+            headers = {"Authorization": f"Bearer {SECRET}"}
+            async with client.http.get(f"http://{first.peer}/v1/where", params=query, headers=headers) as answer:
+                return len((await answer.json())["copies"])
+
+        director.want(cloud.nodes, policies=[MapPolicy(name="k1", buckets=("room",), prefixes=("k1",), copies=1)])
+        await director.settled()
+        assert [await copies(key) for key in ("k10", "k11", "k2")] == [1, 1, 3]
+        for node in cloud.nodes.values():
+            await hold(client, node, bodies)
+        director.want(cloud.nodes)
+        await director.settled()
+        assert await copies("k10") == 3
+        await cloud.nodes["n1"].kill()
+        await hold(client, first, bodies)
 
 
 async def test_a_disk_of_an_earlier_life_gives_back_nothing_old(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageN
 @pytest.mark.parametrize(
     ("policy", "sentence"),
     [
-        (a_policy("a", selector={"buckets": ["x"]}), "leave selector empty"),
+        (a_policy("a", selector={"storageClasses": ["x"]}), "selector.storageClasses empty"),
         (a_policy("a", write="all"), "write: majority"),
         (a_policy("a", read="one"), "read: majority"),
     ],
