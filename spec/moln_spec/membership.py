@@ -199,8 +199,8 @@ class _Decision:
         if behind:
             self.waits.append(f"epoch {self.last.epoch} of the map has not reached {', '.join(behind)}")
         if passing:
-            doing = "copying what changes owners" if change.stage == "copying" else "confirming that it is all there"
-            self.waits.append(f"{doing}: {', '.join(passing)}")
+            doing = "copying" if change.stage == "copying" else "confirming"
+            self.waits.append(f"{', '.join(passing)} still {doing}")
         if silent or behind or passing:
             return False
         if change.stage == "copying":

@@ -38,17 +38,27 @@ class _Over(Exception):  # noqa: N818 (the end of a stage, not an error)
 
 @dataclass(slots=True)
 class Progress:
-    """How far the pass is: registers compared, how many it will be by what was seen so far, bytes taken over."""
+    """How far the pass is.
+
+    Attributes:
+        done: registers whose owners change, and that are with all of them.
+        held: registers here, when it began.
+        seen: of these, looked at so far in the first walk over all.
+        moving: of those looked at, the ones whose owners change.
+        bytes_before: what `Repair.bytes` was.
+    """
 
     done: int = 0
-    seen: int = 0
     held: int = 0
+    seen: int = 0
+    moving: int = 0
     bytes_before: int = 0
 
     @property
     def total(self) -> int:
-        """Registers whose owners change: an estimate from the share so far."""
-        return self.done if not self.seen else max(self.done, round(self.done * max(self.held, self.seen) / self.seen))
+        """Registers whose owners change: an estimate from the share so far, until all were seen."""
+        share = self.moving / self.seen if self.seen else 0
+        return max(self.done, self.moving, round(share * self.held))
 
 
 class Passes:
@@ -94,7 +104,7 @@ class Passes:
         await self._enroll()
         own = self._members.own
         held = await own.store.look(count)
-        self.progress = Progress(held=2 * held, bytes_before=self._repair.bytes)
+        self.progress = Progress(held=held, bytes_before=self._repair.bytes)
         if own.led != since:
             await self._bring(since, lambda electorate: _first(electorate) == self._members.me)
             own.led = since
@@ -124,15 +134,18 @@ class Passes:
         async for page in comparing.held(self._members.own):
             begun = loop.time()
             now = self._now(since)
-            left = {one for one in page if now.owners.moves(one) and mine(now.electorate(one))}
-            moved = len(left)
+            moving = [one for one in page if now.owners.moves(one)]
+            left = {one for one in moving if mine(now.electorate(one))}
+            done = len(left)
+            if self.progress is not None and self.progress.seen < self.progress.held:
+                self.progress.seen += len(page)
+                self.progress.moving += len(moving)
             while left:
                 left = await self._bring_these(self._now(since), left)
                 if left:
                     await asyncio.sleep(_RETRY_SECONDS)
             if self.progress is not None:
-                self.progress.done += moved
-                self.progress.seen += len(page)
+                self.progress.done += done
             await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
 
     async def _bring_these(self, now: Obeyed, registers: set[Register]) -> set[Register]:
