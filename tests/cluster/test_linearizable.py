@@ -27,6 +27,15 @@ async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int, 
     assert history.counts["put done"] > 20, history.counts
 
 
+@pytest.mark.timeout(400)
+async def test_a_cloud_that_changes_under_faults_is_linearizable(tmp_path: Path) -> None:
+    """The same while nodes come and go, and weights and copies change."""
+    history = await soak(tmp_path, 25.0, 3, 7, spares=2)
+    code, said = history.check()
+    assert code == 0, f"{said} (history {history.path})"
+    assert history.counts["put done"] > 20, history.counts
+
+
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("operations", "linearizable"),
