@@ -42,4 +42,4 @@ rclone
 moln (in another terminal; the keys are in its profile)
   moln mb s3://photos && moln ls
 
-Edit the YAML while this runs: classes and rules take effect at once. Ctrl-C stops."""
+Edit the YAML while this runs: classes, rules and replicas take effect at once. Ctrl-C stops."""
