@@ -37,8 +37,8 @@ def dev(
 ) -> None:
     """Run the cloud in CLOUD_YAML on this machine, without Kubernetes, until Ctrl-C.
 
-    Without --data, everything is in a temporary folder that goes when it ends. Edits of storage classes, rules and
-    limits in the YAML take effect while it runs.
+    Without --data, everything is in a temporary folder that goes when it ends. Edits of storage classes, rules, limits
+    and replicas in the YAML take effect while it runs.
     """
     from moln.dev import accesskeys, run  # noqa: PLC0415 (help is shown without them)
     from moln_spec.resources.pool import NODES_PER_CLOUD  # noqa: PLC0415 (as above)
