@@ -27,6 +27,7 @@ from moln_spec.membership import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from moln.dev.cloudfile import CloudFile
     from moln.dev.state import Identity, State
@@ -181,6 +182,7 @@ class _Dev:
         self._write_ready_file(endpoint)
         if self._options.ready_file is not None:
             stack.callback(self._options.ready_file.unlink, missing_ok=True)
+        self._tell_waits(frozenset())
         edits: asyncio.Queue[str] = asyncio.Queue()
         reading = asyncio.create_task(_read_edits(self._options.yaml, self._text, edits))
         stack.push_async_callback(_cancel, (reading,))
@@ -196,7 +198,8 @@ class _Dev:
     def _is_changing(self) -> bool:
         """Whether there are steps to come that nobody has to ask for."""
         active = all(node.state == "active" for node in self._map.nodes)
-        return bool(self._step.waits) or self._map.change is not None or not active
+        asked = bool(self._step.waits) or self._step.refusal is not None
+        return asked or self._map.change is not None or not active
 
     def _edit(self, text: str) -> None:
         """Take an edit; one that cannot be obeyed is refused, and the cloud goes on as it was."""
@@ -220,7 +223,6 @@ class _Dev:
         secret = self._identity.cloud_secret
         before = self._step
         self._step = self._draw(self._wanted, before.map, await reports(self._peers, secret))
-        self._tell(before)
         named = {node.name for node in self._map.nodes}
         gone = {name: self._nodes.pop(name) for name in list(self._nodes) if name not in named}
         come = [name for name in sorted(named) if name not in self._nodes]
@@ -236,17 +238,22 @@ class _Dev:
                 await push_map(list(self._peers.values()), secret, self._map)
             except CliError as error:
                 print(f"not every node has the map yet: {error}", file=sys.stderr, flush=True)
+        self._tell(before)
         return bool(gone or come)
 
     def _tell(self, before: Step) -> None:
         """Say what was decided, and what is waited for, each once."""
-        said = {*before.waits, before.refusal.message if before.refusal else ""}
         if self._map != before.map:
             print(f"edited: the cloud obeys epoch {self._map.epoch}", flush=True)
             if before.map.change is not None and self._map.change is None:
                 names = ", ".join(node.name for node in self._map.nodes if node.state == "active")
                 print(f"every key is with its owners: {names}", flush=True)
-        for sentence in (*self._step.waits, *([self._step.refusal.message] if self._step.refusal else ())):
+        self._tell_waits({*before.waits, before.refusal.message if before.refusal else ""})
+
+    def _tell_waits(self, said: AbstractSet[str]) -> None:
+        """Say what is waited for, or can't be, unless it was said before."""
+        refused = () if self._step.refusal is None else (self._step.refusal.message,)
+        for sentence in (*self._step.waits, *refused):
             if sentence not in said:
                 print(f"  {sentence}", flush=True)
 
