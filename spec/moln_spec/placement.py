@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -67,10 +68,10 @@ class Placement:
         self._rules = tuple(sorted(layout.replication, key=lambda rule: rule.name))
         self._tables: dict[tuple[int, str], tuple[tuple[Member, ...], ...]] = {}
 
-    @property
-    def tables(self) -> tuple[tuple[tuple[Member, ...], ...], ...]:
-        """The owners of each partition, for every rule that some key may fall under."""
-        return tuple(self.table(rule) for rule in (*self._rules, _DEFAULT))
+    def tables(self, bucket: str | None = None) -> tuple[tuple[tuple[Member, ...], ...], ...]:
+        """The owners of each partition, for every rule that some key (of a bucket) may fall under."""
+        rules = [rule for rule in self._rules if bucket is None or _names(rule, bucket)]
+        return tuple(self.table(rule) for rule in (*rules, _DEFAULT))
 
     def of(self, bucket: str, key: str) -> tuple[Member, ...]:
         """The owners of a key, best first."""
@@ -80,7 +81,7 @@ class Placement:
         """The most specific rule: the longest prefix, then one that names the bucket, then the first by name."""
         best, rank = _DEFAULT, (-1, False)
         for rule in self._rules:
-            if rule.buckets and bucket not in rule.buckets:
+            if not _names(rule, bucket):
                 continue
             prefixes = [len(prefix) for prefix in rule.prefixes if key.startswith(prefix)]
             if rule.prefixes and not prefixes:
@@ -99,3 +100,8 @@ class Placement:
             )
             self._tables[rule.copies, rule.spread] = found
         return found
+
+
+def _names(rule: Replication, bucket: str) -> bool:
+    """Whether a rule is for keys of the bucket: it names none, or one of its names or globs is this one's."""
+    return not rule.buckets or any(fnmatchcase(bucket, pattern) for pattern in rule.buckets)

@@ -149,7 +149,7 @@ class Buckets:
 
     async def _require_empty(self, known: Known, is_empty: Callable[[Known, frozenset[str]], Awaitable[bool]]) -> None:
         told = await self._spread(known.bucket.name)
-        if not self._members.owners.are_covered_by(told):
+        if not self._members.owners.are_covered_by(told, known.bucket.name):
             raise UnavailableError("too few nodes can be reached to see whether the bucket is empty: try again")
         if not await is_empty(known, told):
             raise BucketNotEmptyError(f"bucket {known.bucket.name!r} still holds versions: delete them first")

@@ -115,7 +115,7 @@ class Merging:
     def _enough(self, now: Obeyed, pages: Mapping[str, Page]) -> bool:
         if self._where.space == Space.BUCKETS:
             return now.owners.bucket.settled(pages.keys())
-        return now.owners.are_covered_by(pages.keys())
+        return now.owners.are_covered_by(pages.keys(), self._where.bucket)
 
     async def _confirmed(self, now: Obeyed, reports: Mapping[str, Entry], query: Query) -> Entry | None:
         """The entry that these reports amount to; None if there is none."""

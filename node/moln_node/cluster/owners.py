@@ -6,7 +6,7 @@ Records and bytes of a key live together on the owners of its partition; a bucke
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster import uploadkeys
 from moln_node.cluster.electorate import Electorate, Owning
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from moln_spec.cloudmap import CloudMap, Layout, Member, Replication
+
+_MOST_COVERS: Final = 4096
 
 
 class Owners:
@@ -43,7 +45,7 @@ class Owners:
         )
         self._partitions = cloud_map.partitions
         self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}
-        self._covered: dict[frozenset[str], bool] = {}
+        self._covered: dict[tuple[str | None, frozenset[str]], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
 
     def _of_key(self, bucket: str, key: str) -> Electorate:
@@ -81,14 +83,18 @@ class Owners:
         electorate = self.of(register)
         return len(electorate.writing) > 1
 
-    def are_covered_by(self, answered: AbstractSet[str]) -> bool:
-        """Whether what these nodes hold together is all that is settled, in every partition."""
-        known = frozenset(answered)
+    def are_covered_by(self, answered: AbstractSet[str], bucket: str | None = None) -> bool:
+        """Whether what these nodes hold together is all that is settled, of a bucket, or of all."""
+        known = (bucket, frozenset(answered))
         if known not in self._covered:
             read = self._now if self._before is None else self._before
-            tables = (*read.tables, *self._now.tables) if self._confirming else read.tables
+            tables = read.tables(bucket)
+            if self._confirming:
+                tables += self._now.tables(bucket)
             lists = {owners for table in tables for owners in table}
-            self._covered[known] = all(_owning(owners).quorum.is_in(known) for owners in lists)
+            if len(self._covered) >= _MOST_COVERS:
+                self._covered.clear()
+            self._covered[known] = all(_owning(owners).quorum.is_in(known[1]) for owners in lists)
         return self._covered[known]
 
 

@@ -45,7 +45,7 @@ def test_the_most_specific_policy_says_how_many_copies() -> None:
     """The longest prefix, then a named bucket; else the policy for everything."""
     policies = (
         MapPolicy(name="all", copies=2),
-        MapPolicy(name="bucket", buckets=("room",), copies=1),
+        MapPolicy(name="bucket", buckets=("r*m",), copies=1),
         MapPolicy(name="prefix", prefixes=("k1",), copies=4),
     )
     owners = Owners(a_map("abcdef", policies=policies))
@@ -53,6 +53,9 @@ def test_the_most_specific_policy_says_how_many_copies() -> None:
     assert len(owners.of(register("k2")).owners) == 1
     assert len(owners.of(Register(Space.OBJECTS, "k2", "other", b"i")).owners) == 2
     assert [owners.copies(bucket) for bucket in ("room", "other")] == [1, 2]
+    fewer = set("abcd")
+    assert not owners.are_covered_by(fewer, "room"), "of some keys of this bucket one node has the only copy"
+    assert Owners(a_map("abcdef", policies=policies[1:2])).are_covered_by(set("abcde"), "other")
 
 
 def test_a_cover_has_a_quorum_of_every_partition() -> None:
