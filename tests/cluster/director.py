@@ -84,6 +84,7 @@ class Director:
             self.map.change is None
             and len(there) == len(self.map.nodes)
             and there == {seat.name for seat in self.wanted.seats}
+            and all(node.s3 is None for name, node in self._cloud.nodes.items() if name not in there)
             and self.step is not None
             and self.step.map == self.map
             and not self.step.waits
