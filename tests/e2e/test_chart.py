@@ -108,7 +108,7 @@ def _looked_at(namespace: Namespace) -> None:
     assert [(node["name"], node["ready"], node["objects"]) for node in document["nodes"]] == [("first-0", True, 1)]
     assert {one["type"]: one["status"] for one in document["conditions"]}["Ready"] == "True"
     assert moln("health", "first").returncode == 0
-    assert moln("health", "absent").returncode == 3
+    assert moln("health", "absent").returncode == 6
 
 
 def _told_by_the_operator(namespace: Namespace) -> None:
