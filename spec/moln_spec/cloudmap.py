@@ -123,19 +123,6 @@ class CloudMap(Document):
     )
 
     @property
-    def copies(self) -> int:
-        """Owners of each key: as the policy without a selector says, or three; all nodes where there are fewer."""
-        said = (p.copies for p in self.policies if not (p.buckets or p.prefixes or p.storage_classes))
-        return min(next(said, DEFAULT_COPIES), len(self.nodes))
-
-    @property
-    def placement(self) -> tuple[object, ...]:
-        """All that decides who owns what. Of one node there is nothing to decide."""
-        if len(self.nodes) == 1:
-            return (self.nodes[0].name,)
-        return (self.copies, *((node.name, node.number, node.zone, node.weight) for node in self.nodes))
-
-    @property
     def layout(self) -> Layout:
         """Who owns what by this map, once the change under way is over."""
         return Layout(

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moln_spec.placement import Placement
+from moln_spec.placement import Placement, quorum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def _serving(owners: Owners, serving: AbstractSet[str]) -> list[str]:
 def _has_quorum(owners: Owners, serving: AbstractSet[str]) -> bool:
     """Whether as many serve as a majority of the list, or all that are not lost where these are fewer."""
     left = sum(not owner.lost for owner in owners)
-    return len(_serving(owners, serving)) >= min(len(owners) // 2 + 1, left)
+    return len(_serving(owners, serving)) >= quorum(len(owners), left)
 
 
 def _lists(layout: Layout, partitions: int) -> list[Counter[Owners]]:

@@ -59,6 +59,16 @@ def owners(
     return tuple(node for _, node in sorted(rounds, key=lambda entry: entry[0])[:copies])
 
 
+def majority(of: int) -> int:
+    """The fewest that are more than half."""
+    return of // 2 + 1
+
+
+def quorum(members: int, left: int) -> int:
+    """How many of a list of owners decide: a majority of all, or all that are not lost where these are fewer."""
+    return min(majority(members), left)
+
+
 class Placement:
     """Who owns which key in one layout. Tables of whole partitions are made once for each rule that is met."""
 

@@ -14,11 +14,11 @@ from moln_node.store.registers import Register, Space
 from moln_node.store.scan import AFTER_ALL, Query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from moln_node.cluster.members import Obeyed
     from moln_node.cluster.replica import LocalReplica
-    from moln_node.store.scan import Place
+    from moln_node.store.scan import Entry, Page, Place
 
 _PAGE: Final = 256
 
@@ -34,14 +34,21 @@ async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
 
 
 async def _pages(own: LocalReplica, space: Space, bucket: str, incarnation: bytes) -> AsyncIterator[list[Register]]:
-    start: Place | None = (b"", b"")
     last = b""
-    while start is not None:
-        query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True)
-        page = await own.page(Scan(space, query, bucket, incarnation))
-        keys = list(dict.fromkeys(entry.key for entry in page.entries if entry.key != last))
+    async for entries in rows(own.page, space, bucket, incarnation):
+        keys = list(dict.fromkeys(entry.key for entry in entries if entry.key != last))
         last = keys[-1] if keys else last
         yield [Register(space, key.decode(), bucket, incarnation) for key in keys]
+
+
+async def rows(
+    scan: Callable[[Scan], Awaitable[Page]], space: Space, bucket: str, incarnation: bytes
+) -> AsyncIterator[tuple[Entry, ...]]:
+    """Everything that a node has in a space, a page at a time: each row of each key, tombstones too."""
+    start: Place | None = (b"", b"")
+    while start is not None:
+        page = await scan(Scan(space, Query(start, AFTER_ALL, _PAGE, versions=True, graves=True), bucket, incarnation))
+        yield page.entries
         start = page.end
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moln_spec.placement import quorum
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
@@ -84,9 +86,4 @@ class Owning:
         """
         listed = tuple(members)
         left = tuple(name for name, lost in listed if not lost)
-        return cls(left, Quorum(frozenset(left), min(majority(len(listed)), len(left))))
-
-
-def majority(of: int) -> int:
-    """The fewest that are more than half."""
-    return of // 2 + 1
+        return cls(left, Quorum(frozenset(left), quorum(len(listed), len(left))))

@@ -12,29 +12,30 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from moln_node.cluster.electorate import majority
+from moln_node.cluster import comparing
 from moln_node.cluster.errors import PeerError, UnavailableError
-from moln_node.cluster.messages import Enroll, Enrolled, Scan
+from moln_node.cluster.messages import Enroll, Enrolled
 from moln_node.cluster.registers import OPERATION_SECONDS
 from moln_node.store import disks
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import Register, Space, count
-from moln_node.store.scan import AFTER_ALL, Query
 from moln_node.store.steps.bucket_register import bucket_of
+from moln_spec.placement import majority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from moln_node.cluster.ballots import BallotClock
     from moln_node.cluster.members import Members, Obeyed
+    from moln_node.cluster.messages import Scan
     from moln_node.cluster.repair import Repair
     from moln_node.cluster.shedding import Shedding
     from moln_node.store.disks import Membership
     from moln_node.store.registers import Row
+    from moln_node.store.scan import Page
     from moln_node.store.store import Store
 
 _RETRY_SECONDS: Final = 0.5
-_PAGE: Final = 256
 _AT_ONCE: Final = 4
 _log = logging.getLogger(__name__)
 
@@ -192,14 +193,13 @@ class Joining:
         self, name: str, space: Space, bucket: str, incarnation: bytes
     ) -> AsyncIterator[tuple[str, Row]]:
         """Everything that another node has in a space: keys with each of their rows, tombstones too."""
-        query = Query((b"", b""), AFTER_ALL, _PAGE, versions=True, graves=True)
-        while True:
-            page = await self._members.replica(name).scan(Scan(space, query, bucket, incarnation))
-            for entry in page.entries:
+
+        async def scan(message: Scan) -> Page:
+            return await self._members.replica(name).scan(message)  # by the map that is obeyed at each page
+
+        async for entries in comparing.rows(scan, space, bucket, incarnation):
+            for entry in entries:
                 yield entry.key.decode(), entry.row
-            if page.end is None:
-                return
-            query = Query(page.end, AFTER_ALL, _PAGE, versions=True, graves=True)
 
 
 def _others(now: Obeyed) -> tuple[str, ...]:

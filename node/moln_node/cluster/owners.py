@@ -37,11 +37,12 @@ class Owners:
         self.everyone = tuple(sorted(node.name for node in cloud_map.nodes))
         change = cloud_map.change
         self._confirming = change is not None and change.stage == "confirming"
-        self._now = Placement(cloud_map.layout, cloud_map.partitions)
+        layout = cloud_map.layout
+        self._now = Placement(layout, cloud_map.partitions)
         self._before = None if change is None else Placement(change.before, cloud_map.partitions)
-        self._members = len(cloud_map.layout.members)
+        self._members = len(layout.members)
         self.bucket = Electorate.of(
-            _all(cloud_map.layout), None if change is None else _all(change.before), confirming=self._confirming
+            _all(layout), None if change is None else _all(change.before), confirming=self._confirming
         )
         self._partitions = cloud_map.partitions
         self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}

@@ -11,26 +11,22 @@ import asyncio
 import logging
 import random
 import time
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from moln_node.cluster import uploadkeys
+from moln_node.cluster import comparing, uploadkeys
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import FingerprintsAsk, Scan
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import Register, Space
-from moln_node.store.scan import AFTER_ALL, Query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from moln_node.cluster.members import Members
-    from moln_node.store.scan import Entry, Place
+    from moln_node.store.scan import Entry
     from moln_node.store.store import Store
 
 INTERVAL_SECONDS: Final = 900.0
-_PAGE: Final = 256
 _PAUSE_SECONDS: Final = 0.1
 _DAY_MS: Final = 24 * 3600 * 1000
 _log = logging.getLogger(__name__)
@@ -80,36 +76,20 @@ class Sweep:
 
     async def _space(self, space: Space, bucket: str, incarnation: bytes) -> int:
         differing = 0
-        start: Place | None = (b"", b"")
-        while start is not None:
-            query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True)
-            page = await self._members.own.page(Scan(space, query, bucket, incarnation))
-            start = page.end
-            differing += await self._compare(space, bucket, incarnation, page.entries)
+        async for entries in comparing.rows(self._members.own.page, space, bucket, incarnation):
+            keys = {entry.key.decode() for entry in entries}
+            differing += await self._compare([Register(space, key, bucket, incarnation) for key in keys])
             if space == Space.UPLOADS:
-                await self._expire(bucket, page.entries)
+                await self._expire(bucket, entries)
             await asyncio.sleep(_PAUSE_SECONDS)
         return differing
 
-    async def _compare(self, space: Space, bucket: str, incarnation: bytes, entries: tuple[Entry, ...]) -> int:
-        """Ask each other owner about the keys that it shares with this node."""
-        shared: defaultdict[str, list[str]] = defaultdict(list)
-        for key in {entry.key.decode() for entry in entries}:
-            for owner in self._members.now.electorate(Register(space, key, bucket, incarnation)).owners:
-                shared[owner].append(key)
-        mine: dict[str, int] = {}
-        differ: set[str] = set()
-        for owner, keys in sorted(shared.items(), key=lambda item: item[0] != self._members.me):
-            message = FingerprintsAsk(space, bucket, incarnation, tuple(keys))
-            try:
-                found = (await self._members.replica(owner).fingerprints(message)).of
-            except PeerError:
-                continue  # what it missed is found when it is back
-            for key, fingerprint in zip(keys, found, strict=True):
-                if mine.setdefault(key, fingerprint) != fingerprint:
-                    differ.add(key)
-        for key in differ:
-            self._members.missed(Register(space, key, bucket, incarnation))
+    async def _compare(self, registers: list[Register]) -> int:
+        """Ask the owners of each; what one misses that does not answer is found when it is back."""
+        found, _silent = await comparing.owners_have(self._members.now, registers)
+        differ = [register for register, theirs in found.items() if len(theirs) > 1]
+        for register in differ:
+            self._members.missed(register)
         return len(differ)
 
     async def _expire(self, bucket: str, entries: tuple[Entry, ...]) -> None:
