@@ -117,7 +117,7 @@ class Ledger:
     def _list(self, s3: Any, key: str, _: random.Random) -> None:
         prefix = key[:2]
         listed = {entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())}
-        mine = {name: may for name, may in self._may.items() if name.startswith(prefix)}
+        mine = {name: may for name, may in self._may.copy().items() if name.startswith(prefix)}  # others add keys
         for name, may in mine.items():
             if (name in listed and may == {_MISSING}) or (name not in listed and _MISSING not in may):
                 self.wrong.append(f"{name} is {'listed' if name in listed else 'not listed'}")
