@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from moln_node import mapfile
+from moln_node import mapfile, tracing
 from moln_node.cluster import expiry
 from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalStore
@@ -74,7 +74,9 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         credentials = read_document(settings.credentials, Credentials, "credentials")
         secret = CloudSecret(settings.cloud_secret)
         keyring = Keyring(credentials)
-        metrics = Metrics(metadata.version("moln"), cloud_map.cloud)
+        version = metadata.version("moln")
+        metrics = Metrics(version, cloud_map.cloud)
+        stack.enter_context(tracing.started(os.environ, node=settings.name, cloud=cloud_map.cloud, version=version))
 
         local = await _open(settings, cloud_map)
         stack.push_async_callback(local.close)
@@ -85,7 +87,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         await watch.probe()
         node = Node(
             name=settings.name,
-            version=metadata.version("moln"),
+            version=version,
             directory=settings.data,
             cloud_map=cloud_map,
             credentials=credentials,

@@ -7,40 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
-import boto3
 import pytest
-from botocore.config import Config
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cluster.nodes import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.cluster.client import Client
     from tests.cluster.nodes import Cloud, Node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BODY = bytes(range(256)) * 8192
-
-
-def exchange(endpoint: str, *, write: bool) -> bytes:
-    """Write the object, or read it, at one node."""
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )
-    try:
-        if write:
-            s3.create_bucket(Bucket="bucket")
-            s3.put_object(Bucket="bucket", Key="k", Body=BODY)
-            return b""
-        return bytes(s3.get_object(Bucket="bucket", Key="k")["Body"].read())
-    finally:
-        s3.close()
 
 
 def flip(node: Node) -> None:
@@ -73,24 +51,34 @@ async def until(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_damaged_copy_is_replaced_and_counted(three: Cloud) -> None:
+async def write(client: Client, node: Node) -> None:
+    """Write the object through that node."""
+    assert (await client.call(node, "PUT", "/bucket")).status in (200, 409)
+    assert (await client.call(node, "PUT", "/bucket/k", BODY)).status == 200
+
+
+async def read(client: Client, node: Node) -> bytes:
+    """The object, as that node gives it."""
+    return (await client.call(node, "GET", "/bucket/k")).body
+
+
+async def test_a_damaged_copy_is_replaced_and_counted(three: Cloud, client: Client) -> None:
     """The read that meets it answers with the right bytes, and the next one finds a good copy."""
     node = three.nodes["n1"]
-    endpoint = f"http://{node.s3}"
-    await asyncio.to_thread(exchange, endpoint, write=True)
+    await write(client, node)
     assert await damage(node) == (0, 0)
     await asyncio.to_thread(flip, node)
-    assert await asyncio.to_thread(exchange, endpoint, write=False) == BODY
+    assert await read(client, node) == BODY
 
     async def healed() -> bool:
         return await damage(node) == (1, 1)
 
     await until("the copy is replaced", healed)
-    assert await asyncio.to_thread(exchange, endpoint, write=False) == BODY
+    assert await read(client, node) == BODY
     assert await damage(node) == (1, 1)
 
 
-async def test_a_peer_that_gives_no_answer_is_counted_by_name(three: Cloud) -> None:
+async def test_a_peer_that_gives_no_answer_is_counted_by_name(three: Cloud, client: Client) -> None:
     """Where only one of two ways is cut, the node at its beginning tells which."""
     node = three.nodes["n0"]
 
@@ -100,7 +88,7 @@ async def test_a_peer_that_gives_no_answer_is_counted_by_name(three: Cloud) -> N
     before = {peer: await unanswered(peer) for peer in ("n1", "n2")}  # while they started
     three.links["n0", "n2"].cut()
     try:
-        await asyncio.to_thread(exchange, f"http://{node.s3}", write=True)
+        await write(client, node)
 
         async def told() -> bool:
             return await unanswered("n2") > before["n2"]

@@ -185,6 +185,23 @@ def test_what_is_logged_is_the_clouds_choice(logs: dict[str, Any], flags: list[s
     assert [one for one in arguments if one.startswith(("--access-log", "--slow"))] == flags
 
 
+def test_traces_are_sent_where_the_cloud_says() -> None:
+    """By OpenTelemetry's own variables, whose names this is; and without a word of traces there are none."""
+
+    def environment(**spec: Any) -> dict[str, str]:
+        template = planned(a_cloud(**spec))["StatefulSet", "photos"]["spec"]["template"]
+        return {one["name"]: one.get("value", "") for one in template["spec"]["containers"][0]["env"]}
+
+    assert environment() == {"POD_NAME": ""}
+    assert environment(tracing={"endpoint": "http://collector.tracing:4318", "samplePercent": 0.5}) == {
+        "POD_NAME": "",  # first: the last refers to it
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.005",
+        "OTEL_RESOURCE_ATTRIBUTES": "k8s.namespace.name=home,k8s.pod.name=$(POD_NAME)",
+    }
+
+
 def test_nodes_can_be_found_by_a_prometheus_that_follows_annotations() -> None:
     """The usual three, on the pods; the port is the one with /metrics."""
     template = planned(a_cloud())["StatefulSet", "photos"]["spec"]["template"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import aiohttp
 import msgspec
 
+from moln_node import tracing
 from moln_node.cluster import messages
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
 from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Report, Staged, UsageAnswer
@@ -138,13 +139,16 @@ class RemoteReplica:
     async def stage(self, storage_class: str, size: int, body: AsyncIterator[bytes]) -> Staged:
         """See `Replica.stage`."""
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=None)
-        headers = {**self._headers(), "Content-Length": str(size)}
         query = {"class": storage_class}
-        data = await self._guard(
-            self._read(
-                self._session.http.post(self._base + "stage", params=query, data=body, headers=headers, timeout=timeout)
+        with tracing.call(self._name, "replica/stage") as traced:
+            headers = {**self._headers(), **traced, "Content-Length": str(size)}
+            data = await self._guard(
+                self._read(
+                    self._session.http.post(
+                        self._base + "stage", params=query, data=body, headers=headers, timeout=timeout
+                    )
+                )
             )
-        )
         return messages.decode(Staged, data)
 
     async def unstage(self, staged: str) -> None:
@@ -158,16 +162,18 @@ class RemoteReplica:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
         data = msgspec.msgpack.encode((register, row, start, end))
         try:
-            async with self._session.http.post(
-                self._base + "body", data=data, headers=self._headers(), timeout=timeout
-            ) as answer:
-                await self._check(answer)
-                left = end - start
-                async for piece in answer.content.iter_chunked(_CHUNK):
-                    left -= len(piece)
-                    yield piece
-                if left:
-                    raise PeerError(f"{self._name} broke off, {left} bytes before the end")
+            with tracing.call(self._name, "replica/body") as traced:
+                headers = {**self._headers(), **traced}
+                async with self._session.http.post(
+                    self._base + "body", data=data, headers=headers, timeout=timeout
+                ) as answer:
+                    await self._check(answer)
+                    left = end - start
+                    async for piece in answer.content.iter_chunked(_CHUNK):
+                        left -= len(piece)
+                        yield piece
+                    if left:
+                        raise PeerError(f"{self._name} broke off, {left} bytes before the end")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise PeerError(f"{self._name}: {error or type(error).__name__}") from error
 
@@ -176,7 +182,9 @@ class RemoteReplica:
         data = messages.encode(message)
         for again in (True, False):
             try:
-                return messages.decode(kind, await self._guard(self._read(self._post(method, data, timeout))))
+                with tracing.call(self._name, "replica/" + method) as traced:
+                    answer = self._read(self._post(method, data, timeout, traced))
+                    return messages.decode(kind, await self._guard(answer))
             except StaleEpochError:
                 await self._session.take_map(await self._newer_map())
                 raise
@@ -186,8 +194,9 @@ class RemoteReplica:
                 await self._hand_map()
         raise AssertionError  # the second round returns or raises
 
-    def _post(self, method: str, data: bytes, timeout: aiohttp.ClientTimeout) -> _Request:
-        return self._session.http.post(self._base + method, data=data, headers=self._headers(), timeout=timeout)
+    def _post(self, method: str, data: bytes, timeout: aiohttp.ClientTimeout, traced: dict[str, str]) -> _Request:
+        headers = {**self._headers(), **traced}
+        return self._session.http.post(self._base + method, data=data, headers=headers, timeout=timeout)
 
     async def _newer_map(self) -> CloudMap:
         """The map that the peer obeys."""

@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
+from moln_node import tracing
 from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapRefusedError
@@ -183,15 +184,18 @@ def _counting(metrics: Metrics, slow_seconds: float) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id.set(request.headers.get(REQUEST_HEADER, "")[:_LONGEST_ID])
+        if request.path in _OPEN:
+            return await handler(request)
+        resource = request.match_info.route.resource
+        call = "Unknown" if resource is None else resource.canonical.removeprefix("/v1/")
         started = time.perf_counter()
-        answer = await handler(request)
-        if request.path not in _OPEN:
-            resource = request.match_info.route.resource
-            call = "Unknown" if resource is None else resource.canonical.removeprefix("/v1/")
-            seconds = time.perf_counter() - started
-            metrics.observe_call(call, answer.status, seconds)
-            if seconds > slow_seconds + (request.content.total_bytes + answer.body_length) / PACE:
-                _slow.warning("call %s", call, extra={"status": answer.status, "ms": round(seconds * 1000, 1)})
+        with tracing.answer(call, request.headers):
+            answer = await handler(request)
+            tracing.tell(answer.status)
+        seconds = time.perf_counter() - started
+        metrics.observe_call(call, answer.status, seconds)
+        if seconds > slow_seconds + (request.content.total_bytes + answer.body_length) / PACE:
+            _slow.warning("call %s", call, extra={"status": answer.status, "ms": round(seconds * 1000, 1)})
         return answer
 
     return count

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from moln_node import logs
+from moln_node import logs, tracing
 from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
 from moln_node.s3.access_log.delivery import Delivery
@@ -76,6 +76,10 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; never raises but for cancellation and lost connections."""
+        with tracing.request(request.headers):
+            return await self._handle(request)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         request_id = f"{random.getrandbits(64):016X}"  # a name, not a secret: asking the kernel costs more
         logs.request_id.set(request_id)  # in every line that this request causes, on other nodes too
@@ -117,6 +121,15 @@ class Front:
         )
         if settings.observe is not None:
             settings.observe(seen)
+        tracing.tell(
+            seen.status,
+            seen.operation,
+            http_request_method=request.method,
+            http_request_body_size=seen.received,
+            http_response_body_size=seen.sent,
+            url_path=exchange.path,
+            moln_request_id=exchange.id,
+        )
         slow = seconds > settings.slow_seconds + (seen.received + seen.sent) / logs.PACE
         if slow or _access.isEnabledFor(logging.INFO):
             log, level = (_slow, logging.WARNING) if slow else (_access, logging.INFO)

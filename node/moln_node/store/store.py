@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from moln_node import tracing
 from moln_node.store import ingest, inline, opening
 from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
@@ -104,7 +105,7 @@ class Store:
 
     def commit(self, step: Callable[[Transaction], T]) -> asyncio.Future[T]:
         """Do a step, and answer once it is on the disk."""
-        return self._writing.submit(step)
+        return tracing.wait("store/commit", self._writing.submit(step))
 
     def look(self, query: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         """Answer a query of the index."""

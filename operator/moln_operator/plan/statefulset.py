@@ -127,7 +127,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             *_log_flags(cloud),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *_tracing(cloud)],
         "ports": [
             {"name": "s3", "containerPort": names.S3_PORT, "protocol": "TCP"},
             {"name": "peer", "containerPort": names.PEER_PORT, "protocol": "TCP"},
@@ -168,6 +168,20 @@ def _log_flags(cloud: Cloud) -> list[str]:
     wanted, usual = cloud.spec.logs, Logs()
     flags = [] if wanted.access == usual.access else ["--access-log=off"]
     return flags if wanted.slow_seconds == usual.slow_seconds else [*flags, f"--slow-seconds={wanted.slow_seconds}"]
+
+
+def _tracing(cloud: Cloud) -> list[dict[str, str]]:
+    """OpenTelemetry's own variables, where traces are asked for."""
+    wanted = cloud.spec.tracing
+    if wanted is None:
+        return []
+    values = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": wanted.endpoint,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": f"{wanted.sample_percent / 100:g}",
+        "OTEL_RESOURCE_ATTRIBUTES": f"k8s.namespace.name={cloud.metadata.namespace},k8s.pod.name=$(POD_NAME)",
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

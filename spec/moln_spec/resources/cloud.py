@@ -87,6 +87,23 @@ class Logs(Document):
     )
 
 
+class Tracing(Document):
+    """Traces of requests, for an OpenTelemetry collector. A change restarts the nodes, one at a time."""
+
+    endpoint: str = Field(
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        max_length=512,
+        description="Where the collector takes OTLP over HTTP, without `/v1/traces`: `http://collector.tracing:4318`.",
+    )
+    sample_percent: float = Field(
+        100,
+        ge=0,
+        le=100,
+        description="Of requests that come without a trace of the client's, so many are traced. Where a client brings "
+        "one, it has decided.",
+    )
+
+
 class Tls(Document):
     """TLS at the nodes themselves: the S3 endpoint then speaks https and nothing else."""
 
@@ -168,6 +185,7 @@ class CloudSpec(Document):
         "proxy that sets them, such as the Ingress: any other client could claim them.",
     )
     logs: Logs = Field(Logs(), description="What the nodes write to their logs.")
+    tracing: Tracing | None = Field(None, description="Traces of requests; absent: none.")
     domains: tuple[Annotated[str, Field(max_length=253)], ...] = Field(
         (), max_length=16, description="Names under which `BUCKET.NAME` is a bucket's virtual host."
     )
