@@ -97,10 +97,10 @@ def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
         if policy.storage_classes
     ]
     return found + [
-        f"ReplicationPolicy {policy.name}: with several nodes this release writes to and reads from majorities; set "
-        "write: majority and read: majority"
+        f"ReplicationPolicy {policy.name}: with several nodes this release acknowledges writes by a majority of the "
+        "copies or by all of them; set write: majority or write: all"
         for policy in policies
-        if (policy.write, policy.read) != ("majority", "majority")
+        if policy.write == "one"
     ]
 
 

@@ -18,9 +18,10 @@ from moln_spec.cloudmap import DEFAULT_COPIES, Replication
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from moln_spec.cloudmap import Layout, MapNode, Member
+    from moln_spec.cloudmap import Layout, MapNode, MapPolicy, Member
 
 Placed = TypeVar("Placed", "MapNode", "Member")
+Selecting = TypeVar("Selecting", "Replication", "MapPolicy")
 _HASH_RANGE: Final = 2.0**64
 _DEFAULT: Final = Replication(name="", copies=DEFAULT_COPIES)
 
@@ -88,18 +89,8 @@ class Placement:
         return self.table(self.rule(bucket, key))[partition_of(bucket, key, self._partitions)]
 
     def rule(self, bucket: str, key: str) -> Replication:
-        """The most specific rule: the longest prefix, then one that names the bucket, then the first by name."""
-        best, rank = _DEFAULT, (-1, False)
-        for rule in self._rules:
-            if not _names(rule, bucket):
-                continue
-            prefixes = [len(prefix) for prefix in rule.prefixes if key.startswith(prefix)]
-            if rule.prefixes and not prefixes:
-                continue
-            found = (max(prefixes, default=0), bool(rule.buckets))
-            if found > rank:
-                best, rank = rule, found
-        return best
+        """How the key is replicated: by the most specific rule."""
+        return most_specific(self._rules, bucket, key) or _DEFAULT
 
     def table(self, rule: Replication) -> tuple[tuple[Member, ...], ...]:
         """The owners of each partition by a rule, best first."""
@@ -112,6 +103,21 @@ class Placement:
         return found
 
 
-def _names(rule: Replication, bucket: str) -> bool:
+def most_specific(rules: Iterable[Selecting], bucket: str, key: str) -> Selecting | None:
+    """The rule that a key falls under: the longest prefix, then one that names the bucket, then the first of them."""
+    best, rank = None, (-1, False)
+    for rule in rules:
+        if not _names(rule, bucket):
+            continue
+        prefixes = [len(prefix) for prefix in rule.prefixes if key.startswith(prefix)]
+        if rule.prefixes and not prefixes:
+            continue
+        found = (max(prefixes, default=0), bool(rule.buckets))
+        if found > rank:
+            best, rank = rule, found
+    return best
+
+
+def _names(rule: Replication | MapPolicy, bucket: str) -> bool:
     """Whether a rule is for keys of the bucket: it names none, or one of its names or globs is this one's."""
     return not rule.buckets or any(fnmatchcase(bucket, pattern) for pattern in rule.buckets)

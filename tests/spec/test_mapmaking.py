@@ -137,8 +137,7 @@ def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageN
     ("policy", "sentence"),
     [
         (a_policy("a", selector={"storageClasses": ["x"]}), "selector.storageClasses empty"),
-        (a_policy("a", write="all"), "write: majority"),
-        (a_policy("a", read="one"), "read: majority"),
+        (a_policy("a", write="one"), "write: majority or write: all"),
     ],
 )
 def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPolicy, sentence: str) -> None:
@@ -147,6 +146,14 @@ def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPo
     with pytest.raises(UnusableCloudError, match=sentence):
         make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None)
     assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
+
+
+def test_policies_may_want_all_copies_written_and_one_read() -> None:
+    """Both are obeyed with several nodes."""
+    two = [SEAT, Seat("photos-1", "photos-1:9001", "photos")]
+    policy = a_policy("a", write="all", read="one")
+    [found] = make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None).policies
+    assert (found.write, found.read) == ("all", "one")
 
 
 def test_who_belongs_to_the_cloud_is_a_step_of_its_own() -> None:

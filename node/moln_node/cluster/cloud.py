@@ -187,6 +187,8 @@ class CloudObjects:
             return (lambda _, row: SlotWrite(row, inline=data)), await seal(), {}
         now = self._members.now
         electorate = now.electorate(register)
+        if now.policy(register).write == "all":
+            electorate = electorate.wanting_all()
         spreading = Spreading({name: now.replica(name) for name in electorate.owners}, electorate, storage_class, size)
         staged = await spreading.run(body)
         try:
@@ -243,7 +245,8 @@ class CloudObjects:
         known = await self._buckets.get(bucket)
         register = Register(Space.OBJECTS, key, bucket, known.incarnation)
         slot = None if version_id is None else records.slot_of(version_id)
-        view = await self._registers.look(register, slot, sight)
+        one = self._members.now.policy(register).read == "one"
+        view = await (self._registers.glance if one else self._registers.look)(register, slot, sight)
         row = records.live_row(view, version_id)
         holders = tuple(sorted(view.holders[row.slot], key=lambda name: (name != self._members.me, name)))
         held = None if sight is None else self._held(register, row, sight)

@@ -45,7 +45,7 @@ class Cluster:
         self._local = local
         self.registers = Registers(members, clock)
         members.registers = self.registers
-        self.repair = Repair(members, self.registers)
+        self.repair = members.repair = Repair(members, self.registers)
         members.own.damaged = self.repair.damaged
         members.hints = Hints(local.store, self.repair.run)
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))

@@ -5,7 +5,7 @@ docs/membership.md says which lists count for what, and why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from moln_spec.placement import quorum
@@ -57,6 +57,11 @@ class Electorate:
         if confirming:
             return cls(everyone, everyone, writing, writing, "")
         return cls(everyone, before.names, writing, (before.quorum,), "")
+
+    def wanting_all(self) -> Electorate:
+        """The same, for what every owner has to have."""
+        owners = frozenset(self.owners)
+        return replace(self, writing=(Quorum(owners, len(owners)),))
 
     def may_write(self, names: AbstractSet[str]) -> bool:
         """Whether these are enough to decide."""

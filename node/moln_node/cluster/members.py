@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from moln_node.cluster.hints import Hints
     from moln_node.cluster.local import LocalStore
     from moln_node.cluster.registers import Registers
+    from moln_node.cluster.repair import Repair
     from moln_node.cluster.replica import Replica
-    from moln_spec.cloudmap import CloudMap
+    from moln_spec.cloudmap import CloudMap, MapPolicy
 
 
 class Obeyed:
@@ -74,6 +75,10 @@ class Obeyed:
         """Whose word decides about a register."""
         return self.owners.of(register)
 
+    def policy(self, register: Register) -> MapPolicy:
+        """How many owners a write or a read of a register waits for."""
+        return self.owners.policy(register)
+
     def sole(self, register: Register) -> OwnReplica | None:
         """This node as an owner, where its word alone is enough."""
         return self.own if self._votes.voting and self.owners.of(register).sole == self.me else None
@@ -96,6 +101,7 @@ class Members:
         self.own.alone = self.now.alone
         self.registers: Registers
         self.hints: Hints
+        self.repair: Repair
 
     def adopt(self, cloud_map: CloudMap) -> None:
         """Obey a newer map from now on; `Gate.obeyed` tells when all that was begun under the old one is over."""
@@ -125,6 +131,10 @@ class Members:
     def missed(self, register: Register) -> None:
         """See `Neighbours.missed`."""
         self.hints.add(register)
+
+    async def bring(self, register: Register) -> bool:
+        """See `Neighbours.bring`."""
+        return await self.repair.run(register)
 
     async def introduce(self, owner: Replica, register: Register) -> bool:
         """See `Neighbours.introduce`."""

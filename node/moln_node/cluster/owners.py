@@ -12,6 +12,7 @@ from moln_node.cluster import uploadkeys
 from moln_node.cluster.electorate import Electorate, Owning
 from moln_node.store.registers import Register, Space
 from moln_spec import placement
+from moln_spec.cloudmap import MapPolicy
 from moln_spec.placement import Placement
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from moln_spec.cloudmap import CloudMap, Layout, Member, Replication
 
 _MOST_COVERS: Final = 4096
+_MAJORITIES: Final = MapPolicy(name="")
 
 
 class Owners:
@@ -45,9 +47,11 @@ class Owners:
             _all(layout), None if change is None else _all(change.before), confirming=self._confirming
         )
         self._partitions = cloud_map.partitions
+        self._policies = tuple(policy for policy in cloud_map.policies if not policy.storage_classes)
         self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}
         self._covered: dict[tuple[str | None, frozenset[str]], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
+        self._policy_of_key = lru_cache(maxsize=4096)(self._find_policy)
 
     def _of_key(self, bucket: str, key: str) -> Electorate:
         """The electorate of an object's key."""
@@ -70,10 +74,16 @@ class Owners:
 
     def of(self, register: Register) -> Electorate:
         """The electorate of a register."""
-        if register.space == Space.BUCKETS:
-            return self.bucket
-        key = uploadkeys.object_key(register.key) if register.space == Space.UPLOADS else register.key
-        return self.of_key(register.bucket, key)
+        return self.bucket if register.space == Space.BUCKETS else self.of_key(register.bucket, _object_key(register))
+
+    def policy(self, register: Register) -> MapPolicy:
+        """How many owners a write or a read of a register waits for; of buckets always a majority."""
+        if not self._policies or register.space == Space.BUCKETS:
+            return _MAJORITIES
+        return self._policy_of_key(register.bucket, _object_key(register))
+
+    def _find_policy(self, bucket: str, key: str) -> MapPolicy:
+        return placement.most_specific(self._policies, bucket, key) or _MAJORITIES
 
     def copies(self, bucket: str) -> int:
         """How many owners the keys of a bucket have that no policy's prefix names."""
@@ -97,6 +107,10 @@ class Owners:
                 self._covered.clear()
             self._covered[known] = all(_owning(owners).quorum.is_in(known[1]) for owners in lists)
         return self._covered[known]
+
+
+def _object_key(register: Register) -> str:
+    return uploadkeys.object_key(register.key) if register.space == Space.UPLOADS else register.key
 
 
 def _owning(members: Iterable[Member]) -> Owning:

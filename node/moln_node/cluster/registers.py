@@ -39,6 +39,7 @@ _GLANCE_SECONDS: Final = 0.008
 _GLANCES: Final = 2
 _INSISTENCE: Final = 3
 _SOURCE_SECONDS: Final = 10.0
+_SOON_SECONDS: Final = 1.0
 _BACKOFF_SECONDS: Final = 0.004
 _MOST_BACKOFF_SECONDS: Final = 0.25
 
@@ -58,6 +59,10 @@ class Neighbours(Protocol):
 
     def missed(self, register: Register) -> None:
         """Some owner lacks what was decided: see to it later."""
+        ...
+
+    async def bring(self, register: Register) -> bool:
+        """Some owner lacks what was decided: see to it now; whether every owner has it then."""
         ...
 
     async def introduce(self, owner: Replica, register: Register) -> bool:
@@ -122,6 +127,37 @@ class Registers:
                 await asyncio.sleep(_GLANCE_SECONDS)
                 continue
             await self.decide(register, lambda _view, _ballot: Change(), slot=slot)
+
+    async def glance(self, register: Register, slot: bytes | None = None, sight: Sight | None = None) -> View:
+        """What one owner has: this node if it is one, the next where one has nothing or does not answer soon.
+
+        It may be older than what was decided, or not decided yet. `slot` and `sight` are as in `look`.
+        """
+        deadline = _deadline()
+        while True:
+            now = self._cloud.now
+            message = Ask(register, slot)
+            reasons = []
+            nothing: View | None = None
+            try:
+                for name in sorted(now.electorate(register).readers, key=lambda name: name != self._cloud.me):
+                    try:
+                        async with asyncio.timeout(_SOON_SECONDS):
+                            view = merge({name: await self._asked(now, name, message, sight)})
+                    except StaleEpochError:
+                        raise
+                    except (PeerError, StoreError, TimeoutError) as error:
+                        reasons.append(f"{name}: {error or 'no answer'}")
+                        continue
+                    if view.rows:
+                        return view
+                    nothing = view
+            except StaleEpochError:
+                await _back_off(0, deadline)
+                continue
+            if nothing is None:
+                raise UnavailableError("none of the owners answers: " + "; ".join(reasons))
+            return nothing
 
     async def write(
         self,
@@ -218,7 +254,7 @@ class Registers:
                 holders = view.holders[row.slot]
                 return SlotWrite(row, source="" if owner in holders else min(holders))
 
-            if not await self._attempt(now, register, ballot, rows, supply, deadline, {}):
+            if await self._attempt(now, register, ballot, rows, supply, deadline, {}) is None:
                 raise _Again
         change = choose(view, ballot)
         if change.rows:
@@ -243,20 +279,34 @@ class Registers:
 
         Where some owner has them and they are not decided, reading the register decides their fate: then either they
         are there, or the owners that were asked first can say by now that they are dead.
+
+        Where the policy wants all owners to have them, none may be left without when this returns.
         """
         heard: dict[str, None] = {}
         for _ in range(_INSISTENCE):
             now = promised or self._cloud.now
+            everywhere = now.policy(register).write == "all"
             own = now.sole(register)
             if own is not None and not heard:
                 await self._attempt_here(own, register, ballot, rows, supply)
                 return
-            if await self._attempt(now, register, ballot, rows, supply, deadline, heard):
-                return
-            views = {row.slot: await self.look(register, row.slot) for row in rows}
-            if all(_is_there(views[row.slot].rows.get(row.slot), row, ballot) for row in rows):
-                return
+            held = await self._attempt(now, register, ballot, rows, supply, deadline, heard, patient=everywhere)
+            if held is None:
+                views = {row.slot: await self.look(register, row.slot) for row in rows}
+                if not all(_is_there(views[row.slot].rows.get(row.slot), row, ballot) for row in rows):
+                    continue
+            if everywhere and (held is None or not held.issuperset(now.electorate(register).owners)):
+                await self._bring(register)
+            return
         raise UnavailableError("it is not certain whether the write came about: try again")
+
+    async def _bring(self, register: Register) -> None:
+        """Let every owner have what was decided; UnavailableError where one can't."""
+        for turn in range(_INSISTENCE):
+            if await self._cloud.bring(register):
+                return
+            await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**turn))  # noqa: S311 (no secret)
+        raise UnavailableError("a majority of the owners has the write, and its policy wants all of them: try again")
 
     async def _ask(self, now: Obeyed, message: Ask, deadline: float, sight: Sight | None) -> View:
         """The answers of enough owners, merged; StaleEpochError where one of them is ahead."""
@@ -323,10 +373,13 @@ class Registers:
         supply: Callable[[str, Row], SlotWrite | None],
         deadline: float,
         heard: dict[str, None],
-    ) -> bool:
-        """Ask the owners to accept: True once it is decided, False where that can't be known; _Again if it is dead.
+        *,
+        patient: bool = False,
+    ) -> frozenset[str] | None:
+        """Ask the owners to accept: who did once it is decided, None where that can't be known; _Again if it is dead.
 
         `heard` are those that were asked before, also by an older map, and may have it: who turns out to is added.
+        `patient` waits for all of them.
         """
         electorate = now.electorate(register)
         calls, left_out = self._accepts(now, electorate, Accept(register, ballot, ()), rows, supply)
@@ -349,19 +402,19 @@ class Registers:
             elif not (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
                 votes[owner] = heard[owner] = None
             verdict = judge(votes, len(fan.waiting), electorate, ballot, slots)
-            if verdict is not Verdict.OPEN:
+            if verdict is not Verdict.OPEN and not (patient and verdict is Verdict.DONE):
                 break
         heard.update(dict.fromkeys(fan.names()))
         fan.leave(self._late, lambda _, vote: self._check_late(register, vote))
         if verdict is Verdict.DONE:
             if missed:
                 self._cloud.missed(register)
-            return True
+            return frozenset(name for name, vote in known.items() if vote.outcome == Outcome.DONE)
         if verdict is Verdict.DEAD or not (calls or heard):
             if not stale:
                 self._refuse(known, len(electorate.owners))
             raise _Again
-        return False
+        return None
 
     def _accepts(
         self,
