@@ -39,6 +39,7 @@ class MapPolicy(Document):
     buckets: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     storage_classes: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
     copies: int = Field(3, ge=1, le=9)
     write: Literal["one", "majority", "all"] = "majority"
     read: Literal["one", "majority"] = "majority"
@@ -50,6 +51,7 @@ class Member(Document):
 
     name: str
     number: int = Field(ge=0, lt=2**32, description="A disk that is lost for good comes back under another number.")
+    pool: str = ""
     zone: str = ""
     weight: float = Field(1.0, gt=0)
     lost: bool = Field(
@@ -58,11 +60,12 @@ class Member(Document):
 
 
 class Replication(Document):
-    """How many owners the keys of some buckets or prefixes have: the part of a policy that decides who owns what."""
+    """How many owners the keys of some buckets or prefixes have, and among whom: what of a policy decides owners."""
 
     name: str
     buckets: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+    pools: tuple[str, ...] = Field((), description="Owners are members of these pools; empty: of any.")
     copies: int = Field(3, ge=1, le=9, description="Where there are fewer members, all of them own the key.")
     spread: Literal["zone", "node"] = "zone"
 
@@ -127,7 +130,7 @@ class CloudMap(Document):
         """Who owns what by this map, once the change under way is over."""
         return Layout(
             members=tuple(
-                Member(name=node.name, number=node.number, zone=node.zone, weight=node.weight)
+                Member(name=node.name, number=node.number, pool=node.pool, zone=node.zone, weight=node.weight)
                 for node in self.nodes
                 if node.state in ("joining", "active")
             ),
@@ -136,6 +139,7 @@ class CloudMap(Document):
                     name=policy.name,
                     buckets=policy.buckets,
                     prefixes=policy.prefixes,
+                    pools=policy.pools,
                     copies=policy.copies,
                     spread=policy.spread,
                 )

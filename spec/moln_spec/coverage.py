@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moln_spec.placement import Placement, quorum
+from moln_spec.placement import Placement, candidates, quorum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
     from moln_spec.cloudmap import CloudMap, Layout, Member, Replication
@@ -83,15 +82,12 @@ def _has_quorum(owners: Owners, serving: AbstractSet[str]) -> bool:
 
 def _lists(layout: Layout, partitions: int) -> list[Counter[Owners]]:
     """For every rule that some key falls under: the lists of owners, and how many partitions each of them owns."""
-    return [_of_rule(layout, rule, partitions) for rule in _rules(layout, partitions)]
+    placement = Placement(layout, partitions)
+    return [_of_rule(layout, rule, placement, partitions) for rule in placement.rules()]
 
 
-def _rules(layout: Layout, partitions: int) -> Iterator[Replication]:
-    yield Placement(layout, partitions).rule("", "")
-    yield from (rule for rule in layout.replication if rule.buckets or rule.prefixes)
-
-
-def _of_rule(layout: Layout, rule: Replication, partitions: int) -> Counter[Owners]:
-    if rule.copies >= len(layout.members):  # everybody owns everything: there is nothing to rank
-        return Counter({frozenset(layout.members): partitions})
-    return Counter(frozenset(owners) for owners in Placement(layout, partitions).table(rule))
+def _of_rule(layout: Layout, rule: Replication, placement: Placement, partitions: int) -> Counter[Owners]:
+    among = candidates(layout.members, rule)
+    if rule.copies >= len(among):  # everybody owns everything: there is nothing to rank
+        return Counter({frozenset(among): partitions})
+    return Counter(frozenset(owners) for owners in placement.table(rule))

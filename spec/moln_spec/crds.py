@@ -106,6 +106,7 @@ KINDS: Final = (
         (
             Column("Cloud", ".spec.cloudRef.name"),
             Column("Copies", ".spec.copies", "integer"),
+            Column("Pools", ".spec.pools", wide=True),
             Column("Write", ".spec.write"),
             Column("Read", ".spec.read"),
             Column("Accepted", _condition("Accepted", "status")),

@@ -85,7 +85,11 @@ def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[s
         f"StorageNode {pool.metadata.name} (storageClasses)" for pool in storage_nodes if pool.spec.storage_classes
     ]
     bound += [f"assignment rule {rule.name or rule.pool} (pool)" for rule in cloud.spec.assignment_rules if rule.pool]
-    return [f"{name}: with several nodes this release can't bind bytes to a pool; leave it out" for name in bound]
+    return [
+        f"{name}: with several nodes this release can't bind a class to a pool; leave it out, and name the pool in a "
+        "ReplicationPolicy that selects buckets or prefixes"
+        for name in bound
+    ]
 
 
 def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
@@ -125,12 +129,14 @@ def make_map(
         found.append("the cloud has no identity; give metadata.uid or an identity")
     if not seats:
         found.append("the cloud has no nodes yet")
+    weights = pool_weights(cloud, storage_nodes)
+    obeyed = _policies(cloud.metadata.name, policies)
+    found += _unknown_pools(obeyed, weights)
     if found:
         raise UnusableCloudError(found)
-    weights = pool_weights(cloud, storage_nodes)
     wanted = Wanted(
         seats=tuple(replace(seat, weight=weights.get(seat.pool, 1.0)) for seat in seats),
-        policies=_policies(cloud.metadata.name, policies),
+        policies=obeyed,
         lost=lost_nodes(cloud, storage_nodes),
     )
     if len(seats) > 1 and (refused := _policies_not_with_many(wanted.policies)):
@@ -149,6 +155,17 @@ def make_map(
     drawn = step.map.model_copy(update={"cloud": cloud.metadata.name, **rules, "epoch": previous.epoch})
     same = drawn == previous
     return replace(step, map=previous if same else drawn.model_copy(update={"epoch": previous.epoch + 1}))
+
+
+def _unknown_pools(policies: Sequence[MapPolicy], pools: Mapping[str, float]) -> list[str]:
+    """Policies that name pools which the cloud does not have, or not any more, as sentences."""
+    return [
+        f"ReplicationPolicy {policy.name} names the pool {pool}, which the cloud does not have "
+        f"(it has {', '.join(sorted(pools)) or 'none'})"
+        for policy in policies
+        for pool in policy.pools
+        if pool not in pools
+    ]
 
 
 def lost_nodes(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> frozenset[str]:
@@ -201,6 +218,7 @@ def _policies(cloud_name: str, policies: Sequence[ReplicationPolicy]) -> tuple[M
             buckets=policy.spec.selector.buckets,
             prefixes=policy.spec.selector.prefixes,
             storage_classes=policy.spec.selector.storage_classes,
+            pools=policy.spec.pools,
             copies=policy.spec.copies,
             write=policy.spec.write,
             read=policy.spec.read,

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from moln_spec.cloudmap import DEFAULT_COPIES, Change, CloudMap, Layout, MapNode, MapPolicy
+from moln_spec.placement import candidates
 from moln_spec.quantity import short
 from moln_spec.room import Volume, gained, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from moln_spec.cloudmap import Replication
 
 IF_LOST: Final = "if its disk is gone for good, name it in lostNodes"
 
@@ -106,6 +109,11 @@ def _members(cloud_map: CloudMap) -> list[MapNode]:
     return [node for node in cloud_map.nodes if node.state in ("joining", "active")]
 
 
+def _in_pools(cloud_map: CloudMap, policy: MapPolicy) -> int:
+    """How many members the pools have that a policy names."""
+    return sum(node.pool in policy.pools for node in _members(cloud_map))
+
+
 def _given_up(before: Layout, names: set[str]) -> Layout:
     """`before`, in which these members are lost."""
     members = (m.model_copy(update={"lost": True}) if m.name in names else m for m in before.members)
@@ -169,7 +177,23 @@ class _Decision:
                 "again without them, delete the cloud and its volumes"
             )
             return False
+        rule = self._orphaned(self.draft.layout if change is None else change.before, gone)
+        if rule is not None:
+            self.waits.append(
+                f"{', '.join(sorted(gone))} can't be given up: no node of {', '.join(rule.pools)} would be left that "
+                f"has what ReplicationPolicy {rule.name} keeps there"
+            )
+            return False
         return change is not None or not members & gone or self._settled(gone)
+
+    @staticmethod
+    def _orphaned(holding: Layout, gone: set[str]) -> Replication | None:
+        """A rule of which all that are left would be lost."""
+        for rule in holding.replication:
+            left = {member.name for member in candidates(holding.members, rule) if not member.lost}
+            if rule.pools and left <= gone:
+                return rule
+        return None
 
     # While a change is under way.
 
@@ -287,8 +311,19 @@ class _Decision:
         staying = _members(led)
         names = ", ".join(node.name for node in out)
         policies = self.wanted.policies
-        everything = [p.copies for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
-        copies = max([*(everything or [DEFAULT_COPIES]), *(policy.copies for policy in policies)])
+        for policy in policies:
+            fewest = min(policy.copies, _in_pools(self.draft, policy))
+            left = _in_pools(led, policy)
+            if left < fewest:
+                return Refusal(
+                    "TooFewNodes",
+                    f"{names} can't leave: there are {fewest} copies of what ReplicationPolicy {policy.name} keeps in "
+                    f"{', '.join(policy.pools)}, and {left} nodes of it would stay; keep more nodes, or first give the "
+                    "policy fewer copies or other pools",
+                )
+        everything = [p for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
+        anywhere = [policy.copies for policy in policies if not policy.pools]
+        copies = max([*anywhere, 1 if everything else DEFAULT_COPIES])
         fewest = min(copies, len(_members(self.draft)))
         if len(staying) < fewest:
             return Refusal(

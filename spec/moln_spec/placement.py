@@ -70,6 +70,12 @@ def quorum(members: int, left: int) -> int:
     return min(majority(members), left)
 
 
+def candidates(members: Iterable[Member], rule: Replication) -> tuple[Member, ...]:
+    """The members that may own keys of a rule: those of its pools, or all as long as these have none."""
+    every = tuple(members)
+    return tuple(member for member in every if not rule.pools or member.pool in rule.pools) or every
+
+
 class Placement:
     """Who owns which key in one layout. Tables of whole partitions are made once for each rule that is met."""
 
@@ -77,12 +83,17 @@ class Placement:
         self._members = layout.members
         self._partitions = partitions
         self._rules = tuple(sorted(layout.replication, key=lambda rule: rule.name))
-        self._tables: dict[tuple[int, str], tuple[tuple[Member, ...], ...]] = {}
+        self._tables: dict[tuple[tuple[str, ...], int, str], tuple[tuple[Member, ...], ...]] = {}
+
+    def rules(self, bucket: str | None = None) -> tuple[Replication, ...]:
+        """Every rule that some key (of a bucket) may fall under; the first is for keys that no other one names."""
+        rest = self.rule(bucket or "", "")
+        named = [rule for rule in self._rules if any(rule.prefixes) or (bucket is None and rule.buckets)]
+        return (rest, *(rule for rule in named if rule != rest and (bucket is None or _names(rule, bucket))))
 
     def tables(self, bucket: str | None = None) -> tuple[tuple[tuple[Member, ...], ...], ...]:
         """The owners of each partition, for every rule that some key (of a bucket) may fall under."""
-        rules = [rule for rule in self._rules if bucket is None or _names(rule, bucket)]
-        return tuple(self.table(rule) for rule in (*rules, _DEFAULT))
+        return tuple(self.table(rule) for rule in self.rules(bucket))
 
     def of(self, bucket: str, key: str) -> tuple[Member, ...]:
         """The owners of a key, best first."""
@@ -94,12 +105,12 @@ class Placement:
 
     def table(self, rule: Replication) -> tuple[tuple[Member, ...], ...]:
         """The owners of each partition by a rule, best first."""
-        found = self._tables.get((rule.copies, rule.spread))
+        how = (rule.pools, rule.copies, rule.spread)
+        found = self._tables.get(how)
         if found is None:
-            found = tuple(
-                owners(self._members, partition, rule.copies, rule.spread) for partition in range(self._partitions)
-            )
-            self._tables[rule.copies, rule.spread] = found
+            among = candidates(self._members, rule)
+            found = tuple(owners(among, partition, rule.copies, rule.spread) for partition in range(self._partitions))
+            self._tables[how] = found
         return found
 
 

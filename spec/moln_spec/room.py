@@ -24,11 +24,13 @@ class Volume:
 
 
 def gained(before: Layout, after: Layout, partitions: int) -> Counter[str]:
-    """How many partitions each node comes to own, by name, as the policy without a selector has it."""
+    """How many partitions each node comes to own, by name, over all rules: nobody knows how much each of them has."""
     old, new = Placement(before, partitions), Placement(after, partitions)
     found: Counter[str] = Counter()
-    for had, has in zip(old.table(old.rule("", "")), new.table(new.rule("", "")), strict=True):
-        found.update({member.name for member in has} - {member.name for member in had})
+    for rule in new.rules():
+        earlier = next((one for one in old.rules() if one.name == rule.name), old.rule("", ""))
+        for had, has in zip(old.table(earlier), new.table(rule), strict=True):
+            found.update({member.name for member in has} - {member.name for member in had})
     return found
 
 

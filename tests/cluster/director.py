@@ -26,6 +26,7 @@ _TURN_SECONDS = 0.25
 _CALL_SECONDS = 2.0
 _FEWEST = 3
 _SOME = 0.5
+_ODD_ROUNDS = ("r1", "r3", "r5", "r7", "r9")
 
 
 class Director:
@@ -167,8 +168,10 @@ class Edits:
                 wanted = self._chance.sample(names, self._chance.randint(_FEWEST, len(names)))
             copies = self._chance.choice((2, 3))
             weights = {name: self._chance.choice((0.5, 1.0, 2.0)) for name in wanted}
-            self._tell(f"want {sorted(wanted)}, {copies} copies, {weights}")
-            self._director.want(wanted, copies=copies, weights=weights)
+            pools = tuple(self._chance.sample(wanted, self._chance.randint(1, 3)))
+            bound = [MapPolicy(name="some", prefixes=_ODD_ROUNDS, pools=pools)] if self._chance.random() < _SOME else []
+            self._tell(f"want {sorted(wanted)}, {copies} copies, {weights}, some in {pools if bound else 'any'}")
+            self._director.want(wanted, copies=copies, weights=weights, policies=bound)
 
 
 def _seat(name: str, weight: float = 1.0) -> Seat:

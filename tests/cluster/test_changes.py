@@ -183,6 +183,59 @@ async def test_copies_follow_a_policy_that_selects(tmp_path: Path) -> None:
         await hold(client, first, bodies)
 
 
+async def test_a_bucket_lives_in_the_pools_that_a_policy_names(tmp_path: Path) -> None:
+    """What is there already moves there while it is written, all of it; it needs no node elsewhere; and it moves on.
+
+    (Each node of these clouds is a pool of its own.)
+    """
+    async with directed(tmp_path, 3, 2) as (cloud, director, client):
+        first, others = cloud.nodes["n0"], [cloud.nodes[name] for name in ("n0", "n1", "n2")]
+        bodies = await fill(client, first)
+        ending = asyncio.Event()
+        writing = asyncio.create_task(write_on(client, cloud, bodies, ending))
+
+        async def objects(node: Node) -> int:
+            """What it holds, once it has shed what others own."""
+            headers = {"Authorization": f"Bearer {SECRET}"}
+            async with asyncio.timeout(60):
+                while True:
+                    async with client.http.get(f"http://{node.peer}/v1/status", headers=headers) as answer:
+                        status = await answer.json()
+                    if status["strays"] == 0:
+                        return int(status["objects"])
+                    await asyncio.sleep(0.2)
+
+        def bound(*pools: str) -> MapPolicy:
+            return MapPolicy(name="room", buckets=("room",), pools=pools)
+
+        director.want(cloud.nodes, policies=[bound("n2", "n3", "n4")])
+        await director.settled()
+        director.want(cloud.nodes, policies=[bound("n3", "n4")])
+        await director.settled()
+        ending.set()
+        await writing
+        live = sum(body != b"deleted" for body in bodies.values())
+        assert [await objects(node) for node in cloud.nodes.values()] == [0, 0, 0, live, live]
+        director.want(["n0", "n1", "n2", "n3"], policies=[bound("n3", "n4")])
+        while director.step is None:  # noqa: ASYNC110 (other processes: there is nothing to wait on)
+            await asyncio.sleep(0.1)
+        assert director.step.refusal is not None
+        director.want(cloud.nodes, policies=[bound("n3", "n4")])
+        for node in others[1:]:
+            async with node.busy:
+                await node.kill()
+        await hold(client, first, bodies)
+        assert (await client.call(first, "PUT", "/room/k0", b"anew")).status == 200
+        bodies["k0"] = b"anew"
+        await hold(client, cloud.nodes["n4"], bodies)
+        for node in others[1:]:
+            await node.recover()
+        director.want(cloud.nodes, policies=[bound("n0")])
+        await director.settled()
+        await cloud.nodes["n4"].kill()
+        await hold(client, cloud.nodes["n3"], bodies)
+
+
 async def test_a_disk_of_an_earlier_life_gives_back_nothing_old(tmp_path: Path) -> None:
     """A node that was given up comes back with its disk, after the one that stayed deleted without a trace.
 

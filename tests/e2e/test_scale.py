@@ -162,6 +162,52 @@ def test_a_pool_is_moved_to_other_disks(namespace: Namespace) -> None:
     assert pods(namespace) == {"new-0"}
 
 
+def a_policy(name: str, pool: str, *buckets: str) -> Manifest:
+    """A ReplicationPolicy that binds buckets (none: everything) to a pool, with one copy."""
+    return {
+        "apiVersion": "moln.dev/v1alpha1",
+        "kind": "ReplicationPolicy",
+        "metadata": {"name": name},
+        "spec": {"cloudRef": {"name": "photos"}, "selector": {"buckets": list(buckets)}, "copies": 1, "pools": [pool]},
+    }
+
+
+def test_policies_bind_buckets_to_pools(namespace: Namespace) -> None:
+    """Bytes are where they shall be, and nowhere else; a pool that a policy names stays; and an edit moves them on."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos"), a_pool("slow"), a_policy("rest", "photos"), a_policy("cold", "slow", "cold"))
+    namespace.wait_settled("photos", "2/2")
+    s3 = namespace.s3("photos")
+    for bucket, count in (("warm", 3), ("cold", 5)):
+        s3.create_bucket(Bucket=bucket)
+        for number in range(count):
+            s3.put_object(Bucket=bucket, Key=f"k{number}", Body=random.Random(number).randbytes(SIZE))
+
+    def held() -> dict[str, int]:
+        return {pod: namespace.node_status("photos", pod)["objects"] for pod in pods(namespace)}
+
+    assert held() == {"photos-0": 3, "slow-0": 5}
+    accepted = namespace.condition("cold", "Accepted", "replicationpolicy")
+    assert (accepted["reason"], accepted["status"]) == ("Valid", "True")
+
+    with clients_at_work(namespace, seed=8):
+        namespace.kubectl("delete", "storagenode", "slow", "--wait=false")
+
+        def says_who_names_it() -> bool:
+            found = {c["type"]: c for c in namespace.get("storagenode", "slow")["status"]["conditions"]}
+            return "ReplicationPolicy cold names the pool slow" in found["Ready"]["message"]
+
+        eventually(says_who_names_it, "the pool says that a policy names it", 60)
+        assert namespace.condition("photos", "Accepted")["status"] == "False"
+        assert len(s3.list_objects_v2(Bucket="cold")["Contents"]) == 5
+        namespace.apply(a_policy("cold", "photos", "cold"))
+        eventually(lambda: not _exists(namespace, "slow"), "the pool is emptied and gone", 240)
+        namespace.wait_settled("photos", "1/1")
+    for number in range(5):
+        body = s3.get_object(Bucket="cold", Key=f"k{number}")["Body"].read()
+        assert body == random.Random(number).randbytes(SIZE)
+
+
 def _exists(namespace: Namespace, pool: str) -> bool:
     return any(found["metadata"]["name"] == pool for found in namespace.list("storagenodes"))
 

@@ -180,6 +180,23 @@ def test_usage_stays_while_a_node_is_silent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "reason", "words"),
+    [
+        (0, "PoolsAreEmpty", "in hdd, tape there are no nodes yet"),
+        (2, "FewerNodesThanCopies", "3 copies are asked for, in hdd, tape there are 2 nodes"),
+        (3, "Valid", "has 3 copies"),
+    ],
+)
+def test_a_policy_counts_the_nodes_of_its_pools(nodes: int, reason: str, words: str) -> None:
+    """Nodes elsewhere hold none of its copies."""
+    spec: dict[str, Any] = {"cloudRef": {"name": "photos"}, "pools": ["hdd", "tape"]}
+    policy = ReplicationPolicy.model_validate({"metadata": {"name": "p"}, "spec": spec})
+    (found,) = policy_status(policy, a_cloud(), nodes, (), NOW).conditions
+    assert found.reason == reason
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
     ("copies", "nodes", "reason"), [(3, 1, "FewerNodesThanCopies"), (1, 1, "Valid"), (3, 3, "Valid")]
 )
 def test_a_policy_tells_how_many_copies_there_are(copies: int, nodes: int, reason: str) -> None:

@@ -55,6 +55,21 @@ def test_the_rule_with_fewest_copies_counts() -> None:
     assert coverage(a_map(3, MapPolicy(name="all", copies=2)), set(NAMES)).copies == 2
 
 
+def test_only_the_pools_of_a_rule_have_its_copies() -> None:
+    """Nodes of the other pool are no copies, and a rule that no key falls under does not count."""
+    nodes = tuple(
+        MapNode(name=name, number=number, address=name, pool="hdd" if number > 2 else "ssd")
+        for number, name in enumerate(NAMES)
+    )
+    policies = (MapPolicy(name="all", pools=("ssd",)), MapPolicy(name="cold", buckets=("cold",), pools=("hdd",)))
+    both = a_map(5).model_copy(update={"nodes": nodes, "policies": policies})
+    assert coverage(both, {"n0", "n1", "n2", "n3"}).fewest == 1
+    assert coverage(both, {"n0", "n1", "n2"}).fewest == 0
+    warm = both.model_copy(update={"policies": policies[:1]})
+    found = coverage(warm, {"n0", "n1", "n2"})
+    assert (found.fewest, found.copies, found.stuck) == (3, 3, 0)
+
+
 def test_during_a_change_the_layout_before_counts() -> None:
     """New nodes are no copies yet: what they own of the layout to come is not complete."""
     before = Layout(members=(Member(name="n0", number=0),))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from moln_spec.cloudmap import CloudMap
-from moln_spec.mapmaking import UnusableCloudError
+from moln_spec.mapmaking import UnusableCloudError, pool_weights
 from moln_spec.mapmaking import make_map as make_step
 from moln_spec.membership import Report, Seat
 from moln_spec.resources.cloud import Cloud
@@ -138,6 +138,7 @@ def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageN
     [
         (a_policy("a", selector={"storageClasses": ["x"]}), "selector.storageClasses empty"),
         (a_policy("a", write="one"), "write: majority or write: all"),
+        (a_policy("a", pools=["photos", "tape"]), r"names the pool tape, .* \(it has photos\)"),
     ],
 )
 def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPolicy, sentence: str) -> None:
@@ -145,7 +146,8 @@ def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPo
     two = [SEAT, Seat("photos-1", "photos-1:9001", "photos")]
     with pytest.raises(UnusableCloudError, match=sentence):
         make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None)
-    assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
+    if not policy.spec.pools:
+        assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
 
 
 def test_policies_may_want_all_copies_written_and_one_read() -> None:
@@ -181,6 +183,18 @@ def test_who_belongs_to_the_cloud_is_a_step_of_its_own() -> None:
     assert lost.given_up == ("photos-1",)
 
 
+def test_a_policy_binds_what_it_selects_to_pools() -> None:
+    """The map says so, and the layout has it; a pool of another cloud's policies is no matter."""
+    two = [SEAT, Seat("slow-0", "slow-0:9001", "slow")]
+    policies = [a_policy("cold", selector={"buckets": ["cold"]}, pools=["slow"]), a_policy("z", "other", pools=["x"])]
+    drawn = make_map(a_cloud(), [a_pool("slow")], policies, two, None)
+    assert [(rule.name, rule.pools) for rule in drawn.layout.replication] == [("cold", ("slow",))]
+    assert [(member.name, member.pool) for member in drawn.layout.members] == [
+        ("photos-0", "photos"),
+        ("slow-0", "slow"),
+    ]
+
+
 def test_only_the_clouds_own_policies_are_in_its_map() -> None:
     """Policies are sorted by name, and those of other clouds stay out."""
     policies = [a_policy("b", copies=2), a_policy("a", write="one"), a_policy("c", cloud="other")]
@@ -197,6 +211,8 @@ def test_every_example_makes_a_map(path: Path) -> None:
     documents = list(yaml.safe_load_all(path.read_text()))
     clouds = [Cloud.model_validate(d) for d in documents if d["kind"] == "Cloud"]
     policies = [ReplicationPolicy.model_validate(d) for d in documents if d["kind"] == "ReplicationPolicy"]
+    pools = [StorageNode.model_validate(d) for d in documents if d["kind"] == "StorageNode"]
     for cloud in clouds:
-        drawn = make_map(cloud, [], policies, [Seat("n-0", "n-0:9001", cloud.metadata.name)], None, identity="u")
+        seats = [Seat(f"{pool}-0", f"{pool}-0:9001", pool) for pool in pool_weights(cloud, pools)]
+        drawn = make_map(cloud, pools, policies, seats, None, identity="u")
         assert drawn.cloud == cloud.metadata.name

@@ -204,6 +204,70 @@ def test_a_drain_leaves_as_many_nodes_as_there_are_copies(copies: int | None, wa
     assert (step.map is last) is refused
 
 
+def two_pools(last: CloudMap) -> CloudMap:
+    """The same map, with n-3 and n-4 in a pool of their own."""
+    nodes = [node.model_copy(update={"pool": "slow" if node.name in SPARES else "n"}) for node in last.nodes]
+    return last.model_copy(update={"nodes": tuple(nodes)})
+
+
+@pytest.mark.parametrize(
+    ("stay", "copies", "refused"),
+    [(("n-3",), 2, True), (("n-3",), 1, False), (("n-3", "n-4"), 5, False), ((), 1, True)],
+)
+def test_a_pool_keeps_as_many_nodes_as_a_policy_has_copies_in_it(
+    stay: tuple[str, ...], copies: int, *, refused: bool
+) -> None:
+    """However many nodes there are elsewhere."""
+    policies = (MapPolicy(name="cold", buckets=("cold",), pools=("slow",), copies=copies),)
+    last = two_pools(a_map(FIVE, policies=policies))
+    wanted = (*seats(THREE), *(replace(seat, pool="slow") for seat in seats(stay)))
+    step = next_step(last, Wanted(wanted, policies), reports(FIVE))
+    assert (step.refusal is not None) is refused
+    if step.refusal is not None:
+        assert "ReplicationPolicy cold keeps in slow" in step.refusal.message
+        assert step.map is last
+
+
+def test_everything_in_one_pool_lets_the_other_be_emptied() -> None:
+    """What no policy keeps in a pool needs none of its nodes."""
+    policies = (MapPolicy(name="all", pools=("n",)),)
+    step = next_step(two_pools(a_map(FIVE, policies=policies)), Wanted(seats(THREE), policies), reports(FIVE))
+    assert (step.refusal, states(step.map)["n-3"]) == (None, "leaving")
+
+
+def test_room_is_looked_for_in_the_pools_that_get_the_data() -> None:
+    """What leaves a pool goes to its other nodes, and only their room counts."""
+    policies = (MapPolicy(name="all", pools=("n",)), MapPolicy(name="c", buckets=("c",), pools=("slow",), copies=1))
+    last = two_pools(a_map(FIVE, policies=policies))
+    wanted = (*seats(THREE), *(replace(seat, pool="slow") for seat in seats(["n-3"])))
+    full = reports(FIVE) | reports(["n-3"], volume=Volume(1000, 900, 100))
+    step = next_step(last, Wanted(wanted, policies), full)
+    assert step.refusal is not None
+    assert step.refusal.message.endswith("no room for what they hold: n-3 lacks 21")
+
+
+def test_a_policys_pools_are_a_change_like_any_other() -> None:
+    """They decide who owns what: before and after are both named, and nothing moves by surprise."""
+    policies = (MapPolicy(name="cold", buckets=("cold",), pools=("slow",)),)
+    last = two_pools(a_map(FIVE))
+    wanted = (*seats(THREE), *(replace(seat, pool="slow") for seat in seats(["n-3", "n-4"])))
+    step = next_step(last, Wanted(wanted, policies), reports(FIVE))
+    assert step.map.change == Change(before=last.layout, since=8)
+    assert step.map.layout.replication[0].pools == ("slow",)
+
+
+def test_the_last_copy_in_a_pool_is_never_given_up() -> None:
+    """Nodes elsewhere have nothing of it."""
+    policies = (MapPolicy(name="cold", buckets=("cold",), pools=("slow",)),)
+    last = two_pools(a_map(FIVE, policies=policies))
+    wanted = (*seats(THREE), *(replace(seat, pool="slow") for seat in seats(["n-3", "n-4"])))
+    both = next_step(last, Wanted(wanted, policies, frozenset(SPARES)), reports(THREE))
+    assert (both.map.layout, both.map.change) == (last.layout, None)
+    assert "what ReplicationPolicy cold keeps there" in both.waits[0]
+    one = next_step(last, Wanted(wanted, policies, frozenset({"n-4"})), reports(FIVE[:4]))
+    assert one.map.change is not None
+
+
 @pytest.mark.parametrize(("free", "refused"), [(70, True), (100, False)])
 def test_a_drain_needs_room_where_its_data_goes(free: int, refused: bool) -> None:
     """Two nodes with 100 bytes each on three: about 67 for each, and 20 of each volume stay free."""

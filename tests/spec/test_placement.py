@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moln_spec.cloudmap import MapNode
-from moln_spec.placement import owners, partition_of
+from moln_spec.cloudmap import Layout, MapNode, Member, Replication
+from moln_spec.placement import Placement, owners, partition_of
 
 
 def a_node(number: int, zone: str = "", weight: float = 1.0) -> MapNode:
@@ -59,6 +59,49 @@ def test_weight_decides_the_share() -> None:
     nodes = [a_node(0, weight=3), a_node(1)]
     shares = Counter(owners(nodes, partition, 1)[0].name for partition in range(8192))
     assert 0.73 < shares["n-0"] / 8192 < 0.77
+
+
+def pooled(*replication: Replication) -> Placement:
+    """Three members in one pool, two in another."""
+    members = tuple(
+        Member(name=f"n-{number}", number=number, pool="hdd" if number > 2 else "ssd") for number in range(5)
+    )
+    return Placement(Layout(members=members, replication=replication), 64)
+
+
+def test_owners_are_of_the_pools_that_a_rule_names() -> None:
+    """Of them alone, as many as there are; of all members where the pools have none, so that no key is without."""
+    placement = pooled(
+        Replication(name="all", pools=("ssd",), copies=2),
+        Replication(name="cold", buckets=("cold-*",), pools=("hdd", "tape")),
+        Replication(name="none", buckets=("none",), pools=("tape",), copies=9),
+        Replication(name="warm", buckets=("cold-1",), prefixes=("w/",), copies=1, pools=("ssd",)),
+    )
+
+    def names(bucket: str, key: str) -> set[str]:
+        return {member.name for member in placement.of(bucket, key)}
+
+    keys = [f"k{number}" for number in range(200)]
+    assert {name for key in keys for name in names("any", key)} == {"n-0", "n-1", "n-2"}
+    assert all(len(names("any", key)) == 2 for key in keys)
+    assert all(names("cold-1", key) == {"n-3", "n-4"} for key in keys)
+    assert names("cold-1", "w/1") < {"n-0", "n-1", "n-2"}
+    assert names("none", "k") == {"n-0", "n-1", "n-2", "n-3", "n-4"}
+
+
+def test_only_rules_that_a_key_may_fall_under_are_named() -> None:
+    """A listing needs the owners of these, and of no others."""
+    everything = Replication(name="all", pools=("ssd",))
+    cold = Replication(name="cold", buckets=("cold-*",), pools=("hdd",))
+    again = Replication(name="later", buckets=("cold-*",), copies=1)
+    warm = Replication(name="warm", buckets=("cold-1",), prefixes=("w/",))
+    everywhere = Replication(name="x", prefixes=("x/",))
+    placement = pooled(everything, cold, again, warm, everywhere)
+    assert placement.rules("any") == (everything, everywhere)
+    assert placement.rules("cold-1") == (cold, warm, everywhere)
+    assert placement.rules("cold-2") == (cold, everywhere)
+    assert placement.rules() == (everything, cold, again, warm, everywhere)
+    assert [rule.name for rule in pooled(cold).rules("any")] == [""]
 
 
 def test_placement_never_changes_between_releases() -> None:

@@ -62,8 +62,7 @@ class Merging:
             async for own in self._own(query):
                 yield own
             return
-        owners = self._members.owners
-        share = query.limit * owners.copies(self._where.bucket) / len(owners.everyone)
+        share = query.limit * self._members.owners.share(self._where.bucket)
         each = msgspec.structs.replace(query, limit=int(share * _SLACK) + _LEAST)
         start: Place | None = query.start
         while start is not None:

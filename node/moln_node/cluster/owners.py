@@ -42,7 +42,6 @@ class Owners:
         layout = cloud_map.layout
         self._now = Placement(layout, cloud_map.partitions)
         self._before = None if change is None else Placement(change.before, cloud_map.partitions)
-        self._members = len(layout.members)
         self.bucket = Electorate.of(
             _all(layout), None if change is None else _all(change.before), confirming=self._confirming
         )
@@ -52,6 +51,7 @@ class Owners:
         self._covered: dict[tuple[str | None, frozenset[str]], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
         self._policy_of_key = lru_cache(maxsize=4096)(self._find_policy)
+        self.share = lru_cache(maxsize=512)(self._share)
 
     def _of_key(self, bucket: str, key: str) -> Electorate:
         """The electorate of an object's key."""
@@ -87,7 +87,15 @@ class Owners:
 
     def copies(self, bucket: str) -> int:
         """How many owners the keys of a bucket have that no policy's prefix names."""
-        return min(self._now.rule(bucket, "").copies, self._members)
+        return len(self._now.table(self._now.rule(bucket, ""))[0])
+
+    def _share(self, bucket: str) -> float:
+        """How much of a bucket's keys one node has at most, about: fewer nodes may hold it than the cloud has."""
+        shares = []
+        for table in self._now.tables(bucket):
+            holders = {member.name for owners in table for member in owners}
+            shares.append(len(table[0]) / len(holders))
+        return max(shares)
 
     def moves(self, register: Register) -> bool:
         """Whether the change under way gives the register other owners."""

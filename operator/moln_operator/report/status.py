@@ -145,19 +145,22 @@ def _blocked(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
 def policy_status(
     policy: ReplicationPolicy, cloud: Cloud | None, nodes: int, problems: Sequence[str], now: float
 ) -> ReplicationPolicyStatus:
-    """The status of one policy; without a Cloud it says so."""
-    name, copies = policy.spec.cloud_ref.name, policy.spec.copies
+    """The status of one policy, of whose pools so many nodes are members; without a Cloud it says so."""
+    name, copies, pools = policy.spec.cloud_ref.name, policy.spec.copies, policy.spec.pools
+    where = f"in {', '.join(pools)} there are" if pools else "the cloud has"
     if cloud is None:
         found = Verdict("Accepted", "False", "NoSuchCloud", f"there is no Cloud {name} in this namespace")
     elif problems:
         found = Verdict(
             "Accepted", "False", "CloudNotAccepted", f"the Cloud {name} is not accepted; see its conditions"
         )
+    elif pools and not nodes:
+        found = Verdict(
+            "Accepted", "True", "PoolsAreEmpty", f"{where} no nodes yet: until then any node may hold what it selects"
+        )
     elif copies > nodes:
         some = "1 node: each object has 1 copy" if nodes == 1 else f"{nodes} nodes: each object has {nodes} copies"
-        found = Verdict(
-            "Accepted", "True", "FewerNodesThanCopies", f"{copies} copies are asked for, the cloud has {some}"
-        )
+        found = Verdict("Accepted", "True", "FewerNodesThanCopies", f"{copies} copies are asked for, {where} {some}")
     else:
         found = Verdict("Accepted", "True", "Valid", f"each object that it selects has {copies} copies")
     return ReplicationPolicyStatus(

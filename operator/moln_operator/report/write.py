@@ -40,8 +40,10 @@ class Reporter:
         await self._tell(cloud, found)
         for pool in observed.storage_nodes:
             await self.write(key, pool, status.storage_node_status(outcome, pool))
-        nodes = len(outcome.cloud_map.layout.members) if outcome.cloud_map is not None else 0
+        members = outcome.cloud_map.layout.members if outcome.cloud_map is not None else ()
         for policy in observed.policies:
+            pools = policy.spec.pools
+            nodes = sum(not pools or member.pool in pools for member in members)
             found_policy = status.policy_status(policy, cloud, nodes, outcome.problems, observed.now)
             await self.write(key, policy, found_policy)
         return found

@@ -39,6 +39,11 @@ class ReplicationPolicySpec(Document):
         le=9,
         description="Copies of each object, each on another node. More than the cloud has nodes: as many as there are.",
     )
+    pools: tuple[Annotated[str, Field(max_length=253)], ...] = Field(
+        (),
+        max_length=50,
+        description="Pools whose nodes hold the copies, records and bytes; empty: every pool.",
+    )
     write: Literal["one", "majority", "all"] = Field(
         "majority", description="How many copies are on disk before a write is acknowledged."
     )
