@@ -262,11 +262,20 @@ _REPAIR: Final = Row(
             nothing="nothing moves",
         ),
         lines(
+            "Left on nodes that go",
+            "Registers on each node that leaves: it goes when there are none. They fall once others have taken all.",
+            "short",
+            Query(f"moln_operator_cloud_leaving_registers{{{SAID}}}", "{{node}}"),
+            nothing="no node leaves",
+            width=12,
+        ),
+        lines(
             "Damage",
             "Copies with wrong bytes that reads met since each node's start, and those of them that were replaced.",
             "short",
             Query(f"sum(moln_node_damage_found_total{{{HERE}}})", "found"),
             Query(f"sum(moln_node_damage_healed_total{{{HERE}}})", "healed"),
+            width=12,
         ),
         lines(
             "Found by maintenance",

@@ -138,6 +138,58 @@ _DISK: Final = Row(
     ),
 )
 
+_INDEX: Final = Row(
+    "The index",
+    (
+        lines(
+            "Commits",
+            "Transactions each second, each with its fsync, and the changes in them: many share one under load.",
+            "wps",
+            Query(_rate("moln_node_commits_total"), "commits"),
+            Query(_rate("moln_node_commit_steps_total"), "changes"),
+        ),
+        lines(
+            "Time of a commit",
+            "From its first change to the disk, on average.",
+            "s",
+            Query(f"{_rate('moln_node_commit_seconds_total')} / {_rate('moln_node_commits_total')}", "a commit"),
+            nothing="no writes",
+        ),
+        lines(
+            "Waiting for the index",
+            "Changes and queries that no thread has taken yet. Many for long: the disk or the processor is slow.",
+            "short",
+            Query(f"moln_node_store_waiting{{{HERE}}}", "{{lane}}"),
+        ),
+        lines(
+            "Found in memory",
+            "Share of the index's pages that did not have to be read from its file.",
+            "percentunit",
+            Query(
+                f"{_rate('moln_node_index_cache_hits_total')} / ({_rate('moln_node_index_cache_hits_total')}"
+                f" + {_rate('moln_node_index_cache_misses_total')})",
+                "pages",
+            ),
+            nothing="no look at the index",
+            max=1,
+        ),
+        lines(
+            "Size",
+            "The index, and its log. The log is folded into the index at some 8 MiB; one that grows is not.",
+            "bytes",
+            Query(f"moln_node_index_bytes{{{HERE}}}", "index"),
+            Query(f"moln_node_index_log_bytes{{{HERE}}}", "log"),
+        ),
+        lines(
+            "Without a reference",
+            "Bodies that nothing refers to any more: those that wait to be removed, and those removed in a second.",
+            "short",
+            Query(f"moln_node_garbage_bodies{{{HERE}}}", "waiting"),
+            Query(_rate("moln_node_collected_bodies_total"), "removed"),
+        ),
+    ),
+)
+
 _REQUESTS: Final = Row(
     "What it is asked",
     (
@@ -199,5 +251,5 @@ NODE: Final = Dashboard(
     title="moln / Node",
     description="One node of a storage cloud.",
     variables=(*VARIABLES, _POD),
-    rows=(_STATE, _REQUESTS, _DISK, _PROCESS),
+    rows=(_STATE, _REQUESTS, _DISK, _INDEX, _PROCESS),
 )

@@ -26,6 +26,7 @@ from moln_node.cluster.local import LocalStore
 from moln_node.documents import read_document
 from moln_node.exits import ExitCode, StartError
 from moln_node.peer.app import make_app as make_peer_app
+from moln_node.peer.figures import Ends
 from moln_node.peer.maintenance import runners
 from moln_node.peer.metrics import Metrics
 from moln_node.peer.node import Node
@@ -109,7 +110,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             board,
             secret,
             metrics,
-            lambda: None if certificate is None else certificate.expires,
+            lambda: Ends(None if certificate is None else certificate.expires, keyring.leaving()),
             settings.slow_seconds,
         )
         cluster.add_routes(peer_app)

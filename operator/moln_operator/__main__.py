@@ -39,6 +39,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     run.add_argument("--workers", type=int, default=given("workers", "8"))
     run.add_argument("--poll-seconds", type=float, default=given("poll-seconds", "15"))
     run.add_argument("--log-format", choices=("json", "text"), default=given("log-format", "json"))
+    run.add_argument("--page", choices=("on", "off"), default=given("page", "on"), help="whether `/` shows every Cloud")
     options = parser.parse_args(arguments)
     host, _, port = options.listen.rpartition(":")
     if not port.isdigit():
@@ -58,6 +59,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         workers=options.workers,
         poll_seconds=options.poll_seconds,
         log_format=options.log_format,
+        page=options.page == "on",
     )
 
 

@@ -45,9 +45,10 @@ async def served(
         return web.Response(text=show(), content_type="text/html", headers=page.HEADERS)
 
     app = web.Application()
+    if settings.page:
+        app.router.add_get("/", get_page)
     app.add_routes(
         [
-            web.get("/", get_page),
             web.get("/live", get_live),
             web.get("/ready", get_ready),
             web.get("/metrics", get_metrics),

@@ -19,9 +19,10 @@ from prometheus_client.registry import Collector
 from moln_spec.cloudmap import NodeState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from moln_operator.kube.inventory import CloudKey
+    from moln_operator.observe.nodes import Answer, NodeStatus
     from moln_operator.observe.overview import CloudView
 
 _CLOUD: Final = ("cloud_namespace", "cloud")
@@ -52,6 +53,7 @@ class Metrics:
         self.objects = Gauge("moln_operator_known_objects", "Objects in the inventory.", registry=self.registry)
         self.leader = Gauge("moln_operator_leader", "1 while this process reconciles.", registry=self.registry)
         self._looked: dict[CloudKey, float] = {}
+        self._heard: dict[CloudKey, tuple[NodeStatus, ...]] = {}
 
     def wrote(self, kind: str, verb: str) -> None:
         """One write to the API is about to be made."""
@@ -64,10 +66,15 @@ class Metrics:
             self._looked[cloud] = time.time()
         elif result == "gone":
             self._looked.pop(cloud, None)
+            self._heard.pop(cloud, None)
+
+    def heard(self, cloud: CloudKey, answers: Mapping[str, Answer]) -> None:
+        """What a Cloud's nodes said of themselves when they were last asked."""
+        self._heard[cloud] = tuple(answer.status for answer in answers.values() if answer.status is not None)
 
     def show_clouds(self, clouds: Callable[[], tuple[CloudView, ...]]) -> None:
         """From now on every Cloud is shown as `clouds` finds it."""
-        self.registry.register(_Clouds(clouds, self._looked))
+        self.registry.register(_Clouds(clouds, self._looked, self._heard))
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
@@ -77,9 +84,15 @@ class Metrics:
 class _Clouds(Collector):
     """Each Cloud's gauges, made anew for every scrape: a Cloud that is gone leaves nothing behind."""
 
-    def __init__(self, clouds: Callable[[], tuple[CloudView, ...]], looked: dict[CloudKey, float]) -> None:
+    def __init__(
+        self,
+        clouds: Callable[[], tuple[CloudView, ...]],
+        looked: Mapping[CloudKey, float],
+        heard: Mapping[CloudKey, tuple[NodeStatus, ...]],
+    ) -> None:
         self._clouds = clouds
         self._looked = looked
+        self._heard = heard
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges as they are now."""
@@ -93,6 +106,7 @@ class _Clouds(Collector):
         yield from _statuses(clouds)
         yield from _maps(clouds)
         yield from _copies(clouds)
+        yield from _progress(clouds, self._heard)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing is asked for at the time of registration."""
@@ -157,3 +171,24 @@ def _copies(clouds: tuple[CloudView, ...]) -> Iterator[GaugeMetricFamily]:
             fewest.add_metric(cloud.key, cloud.coverage.fewest)
             stuck.add_metric(cloud.key, cloud.coverage.stuck)
     yield from (copies, fewest, stuck)
+
+
+def _progress(
+    clouds: tuple[CloudView, ...], heard: Mapping[CloudKey, tuple[NodeStatus, ...]]
+) -> Iterator[GaugeMetricFamily]:
+    """How far a change of layout is, and what is left on nodes that leave; there while there is such a thing."""
+    moving = _family("moving_registers", "Registers whose owners change: done, and total by estimate.", "state")
+    moved = _family("moved_bytes", "Bytes of bodies that nodes took over for the change under way.")
+    leaving = _family("leaving_registers", "Registers left on a node that leaves.", "node")
+    for cloud in clouds:
+        said = heard.get(cloud.key, ())
+        passes = [status.moving for status in said if status.moving is not None]
+        if passes:
+            moving.add_metric((*cloud.key, "done"), sum(one.done for one in passes))
+            moving.add_metric((*cloud.key, "total"), sum(one.total for one in passes))
+            moved.add_metric(cloud.key, sum(one.bytes for one in passes))
+        states = {} if cloud.map is None else {node.name: node.state for node in cloud.map.nodes}
+        for status in said:
+            if states.get(status.node) == "leaving":
+                leaving.add_metric((*cloud.key, status.node), status.registers)
+    yield from (moving, moved, leaving)

@@ -66,7 +66,7 @@ class Operator:
         reporter = Reporter(api, self.inventory, events)
         applier = self._applier = Applier(api, self.inventory)
         self._reconciler = Reconciler(
-            observer=Observer(api, self.inventory, nodes, Zones(api), settings.operator_class),
+            observer=Observer(api, self.inventory, nodes, Zones(api), metrics.heard, settings.operator_class),
             applier=applier,
             finalizers=Finalizers(applier),
             pusher=self._pusher,

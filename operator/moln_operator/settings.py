@@ -30,6 +30,7 @@ class Settings:
         workers: Clouds reconciled at the same time.
         poll_seconds: how often each Cloud is looked at although nothing was reported.
         log_format: json or text.
+        page: whether the page for people is served.
     """
 
     image: str
@@ -46,4 +47,5 @@ class Settings:
     workers: int = 8
     poll_seconds: float = 15.0
     log_format: Literal["json", "text"] = "json"
+    page: bool = True
     pod_labels: dict[str, str] = field(default_factory=lambda: {"app.kubernetes.io/name": "moln-operator"})

@@ -213,7 +213,8 @@ def test_monitoring_is_rendered_as_it_was_asked_for(namespace: Namespace) -> Non
     operator = made["Deployment", "moln"]["spec"]["template"]["metadata"]
     assert made["ServiceMonitor", "moln"]["spec"]["selector"]["matchLabels"].items() <= operator["labels"].items()
     assert operator["annotations"]["prometheus.io/port"] == "8080"
-    plain = helm(namespace, "template", "moln", str(CHART), "--set", "monitoring.annotations=false")
+    plain = helm(namespace, "template", "moln", str(CHART), "--set", "monitoring.annotations=false,operator.page=false")
+    assert "--page=off" in plain
     assert "monitoring.coreos.com" not in plain
     assert "prometheus.io" not in plain
     with pytest.raises(AssertionError, match="additional properties 'enable' not allowed"):

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from tests.certificates import Pair
 from tests.cli.harness import CLOUD, Desk, Dev
 from tests.node.process.harness import Nodes
-from tests.operator.test_overview import an_inventory
+from tests.operator.test_overview import a_drain, a_map_config, an_inventory
 
 from moln_operator.metrics import Metrics
 from moln_operator.observe.overview import Overview
@@ -93,9 +93,12 @@ def serving(metrics: Metrics) -> Iterator[str]:
 
 
 def an_operator() -> Metrics:
-    """The metrics of an operator that looks after the cloud `photos` and has worked a little."""
+    """The metrics of an operator that looks after the cloud `photos`, which a node leaves, and has worked a little."""
     metrics = Metrics()
-    metrics.show_clouds(Overview(an_inventory()).clouds)
+    inventory = an_inventory()
+    inventory.put(a_map_config(8, 2, nodes=4))
+    metrics.show_clouds(Overview(inventory).clouds)
+    metrics.heard(("home", "photos"), a_drain())
     metrics.leader.set(1)
     look(metrics)
     return metrics
@@ -160,7 +163,7 @@ def wait_for(prometheus: Prometheus, expr: str) -> None:
 
 @contextmanager
 def a_cloud(folder: Path) -> Iterator[tuple[Dev, dict[str, tuple[str, str]]]]:
-    """The cloud `photos` of three nodes, and a node that speaks TLS: namespace and address of each by pod."""
+    """The cloud `photos` of three nodes, and one that speaks TLS and has a key that ends: place and address by pod."""
     desk, single = Desk(folder), Nodes(folder)
     (folder / "photos.yaml").write_text(CLOUD.replace("name: test", "name: photos"))
     data = folder / "dev"
@@ -170,6 +173,8 @@ def a_cloud(folder: Path) -> Iterator[tuple[Dev, dict[str, tuple[str, str]]]]:
         pair = Pair(folder / "tls.crt", folder / "tls.key")
         pair.renew()
         secure = single.start(tls_certificate=str(pair.chain), tls_key=str(pair.key))
+        leaving = {"access_key": "older", "secret_key": "older-secret-key", "expires": int(time.time()) + 3600}
+        secure.call("PUT", "/v1/credentials", {"keys": [leaving]})
         yield dev, {node.name: ("home", node.address) for node in nodes_of(data)} | {"secure-0": ("other", secure.peer)}
     finally:
         single.end()

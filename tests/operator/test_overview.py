@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import Inventory
 from moln_operator.metrics import Metrics
+from moln_operator.observe.nodes import Answer, NodeMoving, NodeStatus
 from moln_operator.observe.overview import Overview
 from moln_operator.plan import names
 from moln_spec.cloudmap import CloudMap, MapNode
@@ -61,6 +62,35 @@ def fill(inventory: Inventory, cloud: str, ready: int, status: dict[str, Any]) -
         inventory.put(a_manifest("Pod", f"{cloud}-{number}", cloud=cloud, spec=spec, status=status_of_pod))
 
 
+def said_by(number: int, moving: NodeMoving | None = None) -> Answer:
+    """What a node answers."""
+    return Answer(
+        NodeStatus(
+            node=f"photos-{number}",
+            uid="u",
+            epoch=8,
+            version="1",
+            ready=True,
+            capacity_bytes=1,
+            used_bytes=0,
+            objects=0,
+            uptime_seconds=1,
+            registers=50 + number,
+            moving=moving,
+        )
+    )
+
+
+def a_drain() -> dict[str, Answer]:
+    """What four nodes answer while the last of them leaves: two go through what they have, one says nothing."""
+    return {
+        "photos-0": said_by(0, NodeMoving(done=10, total=40, bytes=5000)),
+        "photos-1": said_by(1, NodeMoving(done=30, total=60, bytes=100)),
+        "photos-2": Answer(error="no answer"),
+        "photos-3": said_by(3),
+    }
+
+
 def samples(inventory: Inventory, metrics: Metrics | None = None) -> dict[tuple[str, ...], float]:
     """What Prometheus reads of clouds: name and label values, in the order of the labels' names."""
     metrics = metrics or Metrics()
@@ -107,6 +137,26 @@ def test_a_cloud_that_is_gone_leaves_no_series() -> None:
     inventory.remove("Cloud", "home", "photos")
     metrics.reconciled("gone", ("home", "photos"))
     assert "photos" not in metrics.render().decode()
+
+
+def test_a_drain_is_followed_while_there_is_one() -> None:
+    """What is left on the node that leaves, and how far the others are; once it is over, no series says 0 of 0."""
+    inventory, metrics = an_inventory(), Metrics()
+    inventory.put(a_map_config(8, 2, nodes=4))
+    metrics.heard(("home", "photos"), a_drain())
+    found = samples(inventory, metrics)
+    assert found["cloud_moving_registers", "photos", "home", "done"] == 40
+    assert found["cloud_moving_registers", "photos", "home", "total"] == 100
+    assert found["cloud_moved_bytes", "photos", "home"] == 5100
+    assert {key: value for key, value in found.items() if key[0] == "cloud_leaving_registers"} == {
+        ("cloud_leaving_registers", "photos", "home", "photos-3"): 53
+    }
+    after = Metrics()
+    inventory.put(a_map_config(9, 3))
+    after.heard(("home", "photos"), {f"photos-{n}": said_by(n) for n in range(3)})
+    assert not [key for key in samples(inventory, after) if key[0].startswith(("cloud_moving", "cloud_leaving"))]
+    after.reconciled("gone", ("home", "photos"))
+    assert not after._heard
 
 
 def test_a_newer_map_is_read_and_a_bad_one_is_none() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.operator.test_overview import STATUS, an_inventory
 
-from moln_operator import page
+from moln_operator import health, page
+from moln_operator.metrics import Metrics
 from moln_operator.observe.overview import Overview
+from moln_operator.settings import Settings
 
 WELL = {
     "conditions": [
@@ -89,3 +92,18 @@ def test_a_replica_that_stands_by_says_so() -> None:
     """It knows of no Cloud, and must not be read as if there were none."""
     assert "stands by" in Words(page.render((), leads=False)).text
     assert "there is no Cloud yet" in Words(page.render((), leads=True)).text
+
+
+@pytest.mark.parametrize(("shown", "status"), [(True, 200), (False, 404)])
+async def test_it_can_be_switched_off(shown: bool, status: int) -> None:
+    """Then the port has health and metrics alone."""
+    settings = Settings(image="x", listen_host="127.0.0.1", listen_port=0, page=shown)
+    async with (
+        health.served(settings, Metrics(), list, list, lambda: page.render((), leads=True)) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+    ):
+        found = {}
+        for path in ("/", "/live", "/ready", "/metrics"):
+            async with http.get(path) as answer:
+                found[path] = answer.status
+    assert found == {"/": status, "/live": 200, "/ready": 200, "/metrics": 200}

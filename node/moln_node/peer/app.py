@@ -174,10 +174,6 @@ async def delete_task(request: web.Request) -> web.Response:
         return _problem(404, str(error))
 
 
-def _nothing() -> None:
-    """Without TLS there is no certificate, and no end of it."""
-
-
 def _counting(metrics: Metrics, slow_seconds: float) -> Middleware:
     """Tells metrics and log of every answer, and takes up the id of the request that it is part of."""
 
@@ -206,12 +202,12 @@ def make_app(
     board: TaskBoard,
     secret: CloudSecret,
     metrics: Metrics,
-    certificate_expires: Callable[[], float | None] = _nothing,
+    ends: Callable[[], figures.Ends] = figures.Ends,
     slow_seconds: float = math.inf,
 ) -> web.Application:
     """The application of port 9001.
 
-    `certificate_expires` answers in seconds since 1970. Calls that take longer than `slow_seconds` are told in the log.
+    `ends` answers what of the S3 port ends, and when. Calls that take longer than `slow_seconds` are told in the log.
     """
 
     @web.middleware
@@ -235,7 +231,7 @@ def make_app(
             return _problem(500, "the node failed; its log says why")
 
     async def get_metrics(request: web.Request) -> web.Response:
-        text = metrics.show(await figures.gather(request.app[NODE], board, certificate_expires()))
+        text = metrics.show(await figures.gather(request.app[NODE], board, ends()))
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[_counting(metrics, slow_seconds), door], client_max_size=_BODY_LIMIT)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from moln_node.peer.node import Node
     from moln_node.peer.status import Check
     from moln_node.peer.tasks import Task, TaskBoard
+    from moln_node.store.activity import Activity
     from moln_node.store.ledger import Space
     from moln_node.store.model import Usage
 
@@ -37,6 +38,19 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """What the S3 port uses that ends some day.
+
+    Attributes:
+        certificate: end of its certificate, in seconds since 1970; None without TLS.
+        keys: access keys that were replaced: by id, their end in seconds since 1970, and how often they were used.
+    """
+
+    certificate: float | None = None
+    keys: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """A node at one moment. Bytes and objects are what this node holds: each copy counts where it is.
 
@@ -55,7 +69,8 @@ class Figures:
         totals: what repair has done, and what came to nothing, since the start.
         swept: when every register was last compared with the other owners', in seconds since 1970; None before.
         tasks: the last task of each kind.
-        certificate_expires: end of the S3 port's certificate, in seconds since 1970; None without TLS.
+        ends: what the S3 port uses that ends.
+        activity: what its store does.
     """
 
     checks: tuple[Check, ...]
@@ -72,10 +87,11 @@ class Figures:
     totals: Totals
     swept: float | None
     tasks: Mapping[str, Task]
-    certificate_expires: float | None
+    ends: Ends
+    activity: Activity
 
 
-async def gather(node: Node, board: TaskBoard, certificate_expires: float | None) -> Figures:
+async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
     """The figures as they are now."""
     store, cluster = node.local.store, node.cluster
     space = store.ledger.space()
@@ -104,7 +120,8 @@ async def gather(node: Node, board: TaskBoard, certificate_expires: float | None
         ),
         swept=cluster.sweep.ended,
         tasks=tasks,
-        certificate_expires=certificate_expires,
+        ends=ends,
+        activity=store.activity(),
     )
 
 

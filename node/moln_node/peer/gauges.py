@@ -8,7 +8,6 @@ from prometheus_client import Gauge
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from moln_node.peer.figures import Totals
 from moln_node.peer.node import ready
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from moln_node.peer.figures import Figures
     from moln_node.peer.tasks import Task
+    from moln_node.store.activity import Activity
     from moln_node.store.model import Usage
 
 _STATES: Final = {"ok": 0, "warn": 1, "fail": 2}
@@ -54,6 +54,11 @@ class Gauges:
         self._moving = gauge(
             "moln_node_moving_registers", "Registers here whose owners change: done, and total by estimate.", "state"
         )
+        self._index = gauge("moln_node_index_bytes", "Size of the index's file.")
+        self._log = gauge("moln_node_index_log_bytes", "Size of its write-ahead log, which is folded into it.")
+        self._lanes = gauge("moln_node_store_waiting", "Steps and queries that wait for the index.", "lane")
+        self._garbage = gauge("moln_node_garbage_bodies", "Bodies without a reference that wait to be removed.")
+        self._keys = gauge("moln_node_leaving_key_expiry_timestamp_seconds", "When a replaced key ends.", "access_key")
         self._totals = _Totals()
         registry.register(self._totals)
         self._known_later = _KnownLater(registry)
@@ -77,7 +82,11 @@ class Gauges:
         if figures.moving is not None:
             self._moving.labels("done").set(figures.moving.done)
             self._moving.labels("total").set(figures.moving.total)
-        self._totals.now = figures.totals
+        self._totals.now = figures
+        self._show_store(figures.activity)
+        self._keys.clear()
+        for key, (end, _) in figures.ends.keys.items():
+            self._keys.labels(key).set(end)
         self._show_tasks(figures.tasks)
         self._known_later.show("moln_node_strays", "Registers held here and owned by others.", figures.strays)
         self._known_later.show(
@@ -88,8 +97,15 @@ class Gauges:
         self._known_later.show(
             "moln_node_certificate_expiry_timestamp_seconds",
             "When the certificate of the S3 port ends.",
-            figures.certificate_expires,
+            figures.ends.certificate,
         )
+
+    def _show_store(self, activity: Activity) -> None:
+        self._index.set(activity.index_bytes)
+        self._log.set(activity.log_bytes)
+        self._lanes.labels("write").set(activity.waiting_writes)
+        self._lanes.labels("read").set(activity.waiting_reads)
+        self._garbage.set(activity.garbage)
 
     def _show_tasks(self, tasks: Mapping[str, Task]) -> None:
         for gauge in (self._running, self._progress, self._task_bytes, self._ended):
@@ -127,23 +143,38 @@ class _KnownLater:
 class _Totals(Collector):
     """Counters that are kept elsewhere."""
 
-    now = Totals(0, 0, 0, 0)
+    now: Figures | None = None
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Them as they are now."""
+        """Them as they are now; nothing before the first figures."""
+        if self.now is None:
+            return
+        totals, activity = self.now.totals, self.now.activity
         for name, meaning, value in (
-            ("repaired_bytes", "Bytes of bodies that other owners took over from here.", self.now.repaired_bytes),
-            ("damage_found", "Copies here whose bytes did not match their checksum.", self.now.damage_found),
-            ("damage_healed", "Of them replaced by good ones.", self.now.damage_healed),
-            ("sweep_differing", "Registers that differed between their owners.", self.now.sweep_differing),
+            ("repaired_bytes", "Bytes of bodies that other owners took over from here.", totals.repaired_bytes),
+            ("damage_found", "Copies here whose bytes did not match their checksum.", totals.damage_found),
+            ("damage_healed", "Of them replaced by good ones.", totals.damage_healed),
+            ("sweep_differing", "Registers that differed between their owners.", totals.sweep_differing),
+            ("index_cache_hits", "Pages of the index that were in memory.", activity.cache_hits),
+            ("index_cache_misses", "Pages of the index that were read from its file.", activity.cache_misses),
+            ("commits", "Transactions of the index, each with its fsync.", activity.commits),
+            ("commit_steps", "Changes that they were made of.", activity.steps),
+            ("commit_seconds", "Time that they took.", activity.commit_seconds),
+            ("collected_bodies", "Bodies without a reference that were removed.", activity.collected),
         ):
             yield CounterMetricFamily(f"moln_node_{name}", meaning, value=value)
         unanswered = CounterMetricFamily(
             "moln_peer_unanswered", "Calls of this node to which a peer gave no answer.", labels=["peer"]
         )
-        for peer, number in self.now.unanswered.items():
+        for peer, number in totals.unanswered.items():
             unanswered.add_metric([peer], number)
         yield unanswered
+        keys = CounterMetricFamily(
+            "moln_node_leaving_key_requests", "Requests with an access key that was replaced.", labels=["access_key"]
+        )
+        for key, (_, asked) in self.now.ends.keys.items():
+            keys.add_metric([key], asked)
+        yield keys
 
 
 def _show_usage(objects: Gauge, size: Gauge, usage: Mapping[str, Usage]) -> None:

@@ -39,7 +39,11 @@ class _Commit(Protocol):
 
 
 class Collector:
-    """Takes bodies as they become garbage, on any thread, and removes them in the background."""
+    """Takes bodies as they become garbage, on any thread, and removes them in the background.
+
+    Attributes:
+        collected: bodies that were removed.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Collector:
         self._commit = commit
         self._loop = asyncio.get_running_loop()
         self._waiting = set(garbage)
+        self.collected = 0
         self._wake = asyncio.Event()
         self._passing = asyncio.Lock()
         self._task = self._loop.create_task(self._run(), name="moln-collector")
@@ -95,6 +100,7 @@ class Collector:
             self._waiting.update(candidates)
             raise
         self._waiting.update(pinned)
+        self.collected += len(free)
         return len(free)
 
     @property

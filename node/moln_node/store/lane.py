@@ -80,6 +80,11 @@ class Lane(Generic[C]):
         self._queue.put(Job(run, future))  # type: ignore[arg-type]
         return future
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs no thread has taken yet."""
+        return self._queue.qsize()
+
     async def close(self) -> None:
         """Finish the jobs that wait, then stop the threads."""
         if not self._closed:

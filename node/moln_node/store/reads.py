@@ -6,6 +6,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from moln_node.store import database
+from moln_node.store.activity import PageCache
 
 if TYPE_CHECKING:
     import apsw
@@ -18,6 +19,7 @@ class Reads:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
+        self.cache = PageCache(connection)
 
     def work(self, jobs: list[Job[apsw.Connection, object]]) -> None:
         """Answer every query that somebody still waits for."""
@@ -28,6 +30,7 @@ class Reads:
             except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any query)
                 traceback.clear_frames(error.__traceback__)  # a cursor left open there would keep an old snapshot
                 job.error = error
+        self.cache.count()
 
     def close(self) -> None:
         """Close the connection."""

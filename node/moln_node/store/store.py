@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from moln_node import tracing
 from moln_node.store import ingest, inline, opening
+from moln_node.store.activity import LOG_SUFFIX, Activity, size
 from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.collector import Collector
@@ -57,6 +58,7 @@ class Store:
         self.bodies = bodies
         self.ledger = ledger
         self._committing: GroupCommit
+        self._reads: tuple[Reads, ...]
         self._writing: Lane[Transaction]
         self._reading: Lane[apsw.Connection]
         self._collector: Collector
@@ -84,7 +86,8 @@ class Store:
         store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
         store._committing = GroupCommit(index.writer, index.clock, index.state, bodies.mark, store._committed)
         store._writing = Lane("write", [store._committing])
-        store._reading = Lane("read", [Reads(connection) for connection in index.readers], _READS_AT_ONCE)
+        store._reads = tuple(Reads(connection) for connection in index.readers)
+        store._reading = Lane("read", list(store._reads), _READS_AT_ONCE)
         store._collector = Collector(bodies, threads, index.state.pins, store.commit, index.garbage)
         return store
 
@@ -102,6 +105,23 @@ class Store:
     def buckets(self) -> Mapping[str, BucketRow]:
         """The buckets as last committed."""
         return self._state.buckets
+
+    def activity(self) -> Activity:
+        """What it has done since the opening, and what waits."""
+        caches = (self._committing.cache, *(reads.cache for reads in self._reads))
+        return Activity(
+            index_bytes=size(self._path),
+            log_bytes=size(self._path.with_name(self._path.name + LOG_SUFFIX)),
+            cache_hits=sum(cache.hits for cache in caches),
+            cache_misses=sum(cache.misses for cache in caches),
+            commits=self._committing.commits,
+            steps=self._committing.steps,
+            commit_seconds=self._committing.seconds,
+            waiting_writes=self._writing.waiting,
+            waiting_reads=self._reading.waiting,
+            garbage=self._collector.waiting,
+            collected=self._collector.collected,
+        )
 
     def commit(self, step: Callable[[Transaction], T]) -> asyncio.Future[T]:
         """Do a step, and answer once it is on the disk."""

@@ -6,12 +6,14 @@ rolled back and every step is done again in one of its own, so that only the fau
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
 
 from moln_node.store import database
+from moln_node.store.activity import PageCache
 from moln_node.store.errors import StoreError
 from moln_node.store.state import Progress
 from moln_node.store.transaction import Transaction
@@ -30,7 +32,14 @@ class _TornStepError(Exception):
 
 
 class GroupCommit:
-    """Does steps in transactions, and applies their effects in memory after the commit."""
+    """Does steps in transactions, and applies their effects in memory after the commit.
+
+    Attributes:
+        cache: how often the index's pages were in memory.
+        commits: transactions that are on the disk.
+        steps: steps in them.
+        seconds: time that they took.
+    """
 
     def __init__(
         self,
@@ -46,6 +55,10 @@ class GroupCommit:
         self._mark = mark
         self._committed = committed
         self._broken: BaseException | None = None
+        self.cache = PageCache(connection)
+        self.commits = 0
+        self.steps = 0
+        self.seconds = 0.0
 
     def work(self, jobs: list[Job[Transaction, object]]) -> None:
         """Do every job; each has its result or its error afterwards, and the results are on the disk."""
@@ -55,6 +68,7 @@ class GroupCommit:
         elif not self._attempt(wanted, alone=len(wanted) == 1):
             for job in wanted:
                 self._attempt([job], alone=True)
+        self.cache.count()
 
     @property
     def broken(self) -> bool:
@@ -68,6 +82,7 @@ class GroupCommit:
     def _attempt(self, jobs: list[Job[Transaction, object]], *, alone: bool) -> bool:
         """One transaction of all these jobs; False if it was rolled back and is to be tried one by one."""
         transaction = Transaction(self._db, self._clock, self._state.buckets)
+        began = time.perf_counter()
         try:
             with database.naming_errors():
                 self._db.execute("BEGIN IMMEDIATE")
@@ -83,6 +98,9 @@ class GroupCommit:
             cause = error.__cause__ if isinstance(error, _TornStepError) else error
             _fail(jobs, self._broken or cause or error)
             return True
+        self.commits += 1
+        self.steps += len(jobs)
+        self.seconds += time.perf_counter() - began
         self._state.buckets = transaction.buckets
         self._state.kept = progress
         self._committed(transaction.effects)

@@ -21,6 +21,8 @@ from moln_spec.resources.policy import ReplicationPolicy
 from moln_spec.resources.storagenode import StorageNode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from moln_operator.kube.api import Api
     from moln_operator.kube.inventory import CloudKey, Inventory, Known
     from moln_operator.observe.nodes import Answer, NodeClient
@@ -34,9 +36,17 @@ class Observer:
     """Answers what is so for one cloud at a time."""
 
     def __init__(
-        self, api: Api, inventory: Inventory, nodes: NodeClient, zones: Zones, operator_class: str = ""
+        self,
+        api: Api,
+        inventory: Inventory,
+        nodes: NodeClient,
+        zones: Zones,
+        heard: Callable[[CloudKey, Mapping[str, Answer]], None],
+        operator_class: str = "",
     ) -> None:
+        """`heard` is told what a cloud's nodes said."""
         self._api = api
+        self._heard = heard
         self._class = operator_class
         self._inventory = inventory
         self._nodes = nodes
@@ -63,6 +73,7 @@ class Observer:
         master_keys, key_problems = await self._master_keys(cloud, stored)
         pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
         answers = await self._answers(pods, cluster)
+        self._heard(key, answers)
         return Observed(
             cloud=cloud,
             storage_nodes=self.storage_nodes(key),

@@ -90,6 +90,45 @@ def test_gauges_say_how_the_node_is(node: Node) -> None:
     assert value(node, "moln_node_check", check="credentials") == 2
 
 
+def test_what_the_store_does_is_counted(node: Node) -> None:
+    """Commits and their changes, pages of the index, its files, and a body that is removed once nothing needs it."""
+    s3 = filled(node)
+    commits, steps = value(node, "moln_node_commits_total"), value(node, "moln_node_commit_steps_total")
+    s3.put_object(Bucket="bucket", Key="large", Body=b"x" * 2_000_000)
+    assert value(node, "moln_node_commits_total") > commits
+    assert value(node, "moln_node_commit_steps_total") > steps
+    assert value(node, "moln_node_commit_seconds_total") > 0
+    assert value(node, "moln_node_index_bytes") > 0
+    assert value(node, "moln_node_index_log_bytes") > 0
+    assert value(node, "moln_node_store_waiting", lane="write") == 0
+    hits = value(node, "moln_node_index_cache_hits_total")
+    s3.get_object(Bucket="bucket", Key="large")["Body"].close()
+    assert value(node, "moln_node_index_cache_hits_total") > hits
+    assert value(node, "moln_node_index_cache_misses_total") > 0
+    collected = value(node, "moln_node_collected_bodies_total")
+    s3.delete_object(Bucket="bucket", Key="large")
+    wait_until("its body is removed", lambda: value(node, "moln_node_collected_bodies_total") > collected)
+    assert value(node, "moln_node_garbage_bodies") == 0
+
+
+def test_a_replaced_key_that_is_still_used_is_told(node: Node) -> None:
+    """By its id, with its end; a key that just stays has no series, and neither has one that is gone."""
+    s3 = filled(node)
+    mine, end = s3._request_signer._credentials, int(time.time()) + 3600
+    old = {"access_key": mine.access_key, "secret_key": mine.secret_key, "policy": "admin", "expires": end}
+    new = {"access_key": "newer", "secret_key": "newer-secret-key", "policy": "admin"}
+    assert "leaving_key_requests_total{" not in node.text("/metrics")[1]
+    node.call("PUT", "/v1/credentials", {"keys": [new, old]})
+    assert value(node, "moln_node_leaving_key_expiry_timestamp_seconds", access_key=mine.access_key) == end
+    assert value(node, "moln_node_leaving_key_requests_total", access_key=mine.access_key) == 0
+    s3.list_buckets()
+    assert value(node, "moln_node_leaving_key_requests_total", access_key=mine.access_key) == 1
+    node.call("PUT", "/v1/credentials", {"keys": [new, old]})  # as the operator does when another key changes
+    assert value(node, "moln_node_leaving_key_requests_total", access_key=mine.access_key) == 1
+    node.call("PUT", "/v1/credentials", {"keys": [new]})
+    assert "access_key=" not in node.text("/metrics")[1]
+
+
 def test_maintenance_is_followed(node: Node) -> None:
     """A scrub's counters, bytes apart from numbers, and when it ended."""
     filled(node)

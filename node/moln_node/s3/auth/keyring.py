@@ -62,6 +62,7 @@ class Keyring:
         self._names: dict[str, str] = {}
         self._masters: dict[str, bytes] = {}
         self._signing: dict[tuple[str, str, str, str], hmac.HMAC] = {}
+        self._leaving: dict[str, int] = {}
         self.replace(credentials)
 
     def replace(self, credentials: Credentials) -> None:
@@ -75,11 +76,21 @@ class Keyring:
         self._names = {key.id: key.name for key in credentials.keys}
         self._masters = {key.id: key.raw for key in credentials.master_keys}
         self._signing = {}
+        self._leaving = {name: self._leaving.get(name, 0) for name, key in keys.items() if key.expires is not None}
 
     def find(self, access_key: str, now: float) -> Key | None:
         """The key of this id, unless it is unknown or expired at `now` (seconds since 1970)."""
         key = self._keys.get(access_key)
-        return None if key is None or (key.expires is not None and now >= key.expires) else key
+        if key is None or key.expires is None:
+            return key
+        if now >= key.expires:
+            return None
+        self._leaving[access_key] += 1
+        return key
+
+    def leaving(self) -> dict[str, tuple[int, int]]:
+        """The keys that were replaced and have an end: by id, that end and how often they were asked for meanwhile."""
+        return {name: (self._keys[name].expires or 0, asked) for name, asked in self._leaving.items()}
 
     def owner_name(self, owner_id: str) -> str:
         """The display name of an owner; the id itself if no key of theirs is left."""
