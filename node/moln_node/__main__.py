@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from moln_node import logs, settings
+from moln_node import logs, memory, settings
 from moln_node.exits import ExitCode, StartError
 
 _log = logging.getLogger("moln_node")
@@ -19,6 +19,7 @@ def main() -> int:
     try:
         chosen = settings.parse(sys.argv[1:], os.environ)
         logs.set_up(chosen.log_format, access_log=chosen.access_log)
+        memory.keep_blocks()
         from moln_node import process  # noqa: PLC0415 (--help and a wrong flag answer at once)
 
         asyncio.run(process.run(chosen))

@@ -36,23 +36,16 @@ async def plain(
     digest = hashlib.sha256() if sha256 is not None else None
     works = [work for work in (digest.update if digest else None, take) if work is not None]
 
-    def work_on(pieces: list[bytes]) -> None:
-        for piece in pieces:
-            for work in works:
-                work(piece)
+    def work_on(block: bytes) -> None:
+        for work in works:
+            work(block)
 
     offload = Offload()
-    pieces: list[bytes] = []
-    length = held = 0
-    while piece := await source.some():
-        length += len(piece)
-        pieces.append(piece)
-        held += len(piece)
-        if held >= BLOCK:
-            await offload.do(partial(work_on, pieces), held)
-            pieces, held = [], 0
-        yield piece
-    await offload.do(partial(work_on, pieces), held)
+    length = 0
+    while block := await source.block(BLOCK):
+        length += len(block)
+        await offload.do(partial(work_on, block), len(block))
+        yield block
     await offload.settle()
     if size is not None and length != size:
         raise S3Error("IncompleteBody", f"The body has {length} bytes; Content-Length declared {size}.")
@@ -85,37 +78,33 @@ class Chunked:
         self.trailers: dict[str, str] = {}
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The decoded bytes in pieces; `trailers` is filled when it has ended."""
+        """The decoded bytes in blocks; `trailers` is filled when it has ended."""
         offload = Offload()
-        pieces: list[tuple[bytes, str | None]] = []
-        held = 0
-        async for piece, signature in self._decoded():
-            pieces.append((piece, signature))
-            held += len(piece)
-            if held >= BLOCK:
-                await offload.do(partial(self._check, pieces), held)
-                pieces, held = [], 0
-            if piece:
-                yield piece
-        await offload.do(partial(self._check, pieces), held)
+        async for block, ends in self._blocks():
+            await offload.do(partial(self._check, block, ends), len(block))
+            if block:
+                yield block
         await offload.settle()
         await self._finish()
 
-    def _check(self, pieces: list[tuple[bytes, str | None]]) -> None:
-        """Digest pieces, and hold each chunk that ends among them against its signature. Perhaps in a thread."""
-        for piece, signature in pieces:
-            if self._take is not None:
-                self._take(piece)
-            if self._signing is None:
-                continue
-            self._digest.update(piece)
-            if signature is not None:
-                self._verify(self._digest.hexdigest(), signature)
-                self._digest = hashlib.sha256()
+    def _check(self, block: bytes, ends: list[tuple[int, str]]) -> None:
+        """Digest a block, and hold each chunk that ends in it against its signature. Perhaps in a thread."""
+        if self._take is not None:
+            self._take(block)
+        if self._signing is None:
+            return
+        view, start = memoryview(block), 0
+        for end, signature in ends:
+            self._digest.update(view[start:end])
+            self._verify(self._digest.hexdigest(), signature)
+            self._digest, start = hashlib.sha256(), end
+        self._digest.update(view[start:])
 
-    async def _decoded(self) -> AsyncIterator[tuple[bytes, str | None]]:
-        """The bytes of chunk after chunk in pieces; with the last piece of each, the signature that came with it."""
-        length = 0
+    async def _blocks(self) -> AsyncIterator[tuple[bytes, list[tuple[int, str]]]]:
+        """The bytes of chunk after chunk, in blocks; with each, where signed chunks end in it, and their signatures."""
+        pieces: list[bytes] = []
+        ends: list[tuple[int, str]] = []
+        length = held = 0
         size = _MIN_CHUNK
         while size:
             before = size
@@ -125,22 +114,24 @@ class Chunked:
             length += size
             if length > self._size:
                 raise S3Error("IncompleteBody", f"The chunks exceed the {self._size} bytes that were declared.")
-            async for piece in self._chunk(size):
-                yield piece, None
-            yield b"", signature
+            left = size
+            while left:
+                piece = await self._source.some(min(left, BLOCK - held))
+                if not piece:
+                    raise S3Error("IncompleteBody", "The chunked body ended within a chunk.")
+                pieces.append(piece)
+                left -= len(piece)
+                held += len(piece)
+                if held == BLOCK:
+                    yield b"".join(pieces), ends
+                    pieces, ends, held = [], [], 0
+            if size and await self._source.block(2) != _CRLF:
+                raise S3Error("InvalidRequest", "A chunk is not followed by CRLF: its size is wrong.")
+            if self._signing is not None:
+                ends.append((held, signature))
         if length != self._size:
             raise S3Error("IncompleteBody", f"The chunks hold {length} bytes; {self._size} were declared.")
-
-    async def _chunk(self, size: int) -> AsyncIterator[bytes]:
-        left = size
-        while left:
-            block = await self._source.some(left)
-            if not block:
-                raise S3Error("IncompleteBody", "The chunked body ended within a chunk.")
-            left -= len(block)
-            yield block
-        if size and await self._source.block(2) != b"\r\n":
-            raise S3Error("InvalidRequest", "A chunk is not followed by CRLF: its size is wrong.")
+        yield b"".join(pieces), ends
 
     def _verify(self, digest: str, signature: str) -> None:
         if self._signing is None:

@@ -1,0 +1,30 @@
+"""How the C library hands out memory, told to it once, before any thread is there.
+
+Bodies pass through blocks of up to a MiB that threads take and let go all the time. As it comes, glibc gives every thread
+an arena of its own and returns freed blocks to the kernel, so that each block is mapped, zeroed and faulted in anew:
+about a quarter of the CPU time of large reads (docs/benchmarks.md). See mallopt(3).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_MIB: Final = 1024 * 1024
+_SETTINGS: Final = (
+    (_M_ARENA_MAX, 1),  # Python's own lock lets few threads ask at a time anyway
+    (_M_MMAP_THRESHOLD, 4 * _MIB),  # blocks below this are kept for the next who asks
+    (_M_TRIM_THRESHOLD, 64 * _MIB),  # free memory at the end beyond this goes back to the kernel
+)
+
+
+def keep_blocks() -> bool:
+    """Let blocks be used again without the kernel; False where the C library has no such settings."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(name, value) == 1 for name, value in _SETTINGS])
