@@ -1,8 +1,8 @@
 """How the C library hands out memory, told to it once, before any thread is there.
 
-Bodies pass through blocks of up to a MiB that threads take and let go all the time. As it comes, glibc gives every thread
-an arena of its own and returns freed blocks to the kernel, so that each block is mapped, zeroed and faulted in anew:
-about a quarter of the CPU time of large reads (docs/benchmarks.md). See mallopt(3).
+Bodies pass through blocks of up to a MiB that threads take and let go all the time. As it comes, glibc gives every
+thread an arena of its own and returns freed blocks to the kernel, so that each block is mapped, zeroed and faulted in
+anew (docs/benchmarks.md). See mallopt(3).
 """
 
 from __future__ import annotations
@@ -27,4 +27,5 @@ def keep_blocks() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(name, value) == 1 for name, value in _SETTINGS])
+    taken = [mallopt(name, value) == 1 for name, value in _SETTINGS]
+    return all(taken)

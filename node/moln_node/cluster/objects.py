@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Versioning,
         VersionListing,
     )
+    from moln_node.store.reading import FileBytes
     from moln_spec.classes import Assignment, Candidate
 
 
@@ -45,6 +46,10 @@ class Reading(Protocol):
 
         Encrypted ones are as they were stored: there are `stored_size` of them.
         """
+        ...
+
+    def pieces(self, start: int, end: int) -> AsyncIterator[bytes | FileBytes]:
+        """As `read`, but what lies in a file of this node as it is may come as that, checked where it is."""
         ...
 
 

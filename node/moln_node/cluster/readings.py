@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.store.errors import CorruptError, StoreError
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from moln_node.cluster.members import Members
     from moln_node.cluster.sight import Sight
     from moln_node.store.model import Record
-    from moln_node.store.reading import Held
+    from moln_node.store.reading import FileBytes, Held
     from moln_node.store.registers import Register, Row
 
 _SMALL: Final = 256 * 1024
 _TRIES: Final = 8
+P = TypeVar("P", bound="bytes | FileBytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,17 @@ class CloudReading:
             raise RuntimeError("the object is not open: use `async with`")
         return self._found
 
-    async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, start: int, end: int) -> AsyncIterator[bytes]:
         """See `Reading.read`."""
+        return self._pieces(start, end, self._store.read)
+
+    def pieces(self, start: int, end: int) -> AsyncIterator[bytes | FileBytes]:
+        """See `Reading.pieces`."""
+        return self._pieces(start, end, self._store.pieces)
+
+    async def _pieces(
+        self, start: int, end: int, held_here: Callable[[Held, int, int], AsyncIterator[P]]
+    ) -> AsyncIterator[bytes | P]:
         found = self._opened()
         end = min(end, found.record.stored_size)
         if start >= end:
@@ -100,9 +110,9 @@ class CloudReading:
         position = start
         if found.held is not None:
             try:
-                async for piece in self._store.read(found.held, position, end):
-                    position += len(piece)
-                    yield piece
+                async for here in held_here(found.held, position, end):
+                    position += len(here)
+                    yield here
             except CorruptError as error:
                 if self._members.sole(found.register) is not None:
                     raise

@@ -20,7 +20,7 @@ from moln_node import logs, tracing
 from moln_node.s3 import cors, routing
 from moln_node.s3.access import authorise, may_list
 from moln_node.s3.access_log.delivery import Delivery
-from moln_node.s3.access_log.observation import also, entry_of, is_logged
+from moln_node.s3.access_log.observation import also, entry_of, is_logged, sent_bytes
 from moln_node.s3.auth.authenticate import UNSIGNED, Authentication, authenticate
 from moln_node.s3.auth.keyring import ANONYMOUS
 from moln_node.s3.call import Call
@@ -111,13 +111,12 @@ class Front:
     def _tell(self, exchange: _Exchange, response: web.StreamResponse, seconds: float) -> None:
         """Let the logs and the metrics know of an answer."""
         request, settings = exchange.request, self._settings
-        sent = response.body_length if response.prepared else response.content_length or 0
         seen = Seen(
             operation=exchange.operation,
             status=response.status,
             seconds=seconds,
             received=request.content.total_bytes,
-            sent=0 if request.method == "HEAD" else sent,
+            sent=0 if request.method == "HEAD" else sent_bytes(response),
         )
         if settings.observe is not None:
             settings.observe(seen)

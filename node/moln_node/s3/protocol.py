@@ -33,7 +33,12 @@ class _Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP with 400 in XML: a stranger's bytes are no error of ours, and fill no log."""
+        """Answer what is no HTTP with 400 in XML: a stranger's bytes are no error of ours, and fill no log.
+
+        Nor is a client that went away, which ends its connection.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         _log.debug("not HTTP, from %s: %r", request.remote, exc)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from moln_node.s3.call import Call
     from moln_node.store.model import Checksum, Part, Record
+    from moln_node.store.reading import FileBytes
 
 _WHOLE_BYTES: Final = 256 * 1024  # up to here one write sends headers and bytes
 
@@ -49,10 +50,11 @@ async def get_object(call: Call) -> web.StreamResponse:
         headers = _headers(call, reading.record, selection) | await locks.shown(call, reading.record) | overrides
         status = 206 if selection.partial else 200
         span = selection.span
-        blocks = cover.read(reading, span.start, span.end)
         if span.length <= _WHOLE_BYTES:
-            return web.Response(status=status, headers=headers, body=b"".join([block async for block in blocks]))
-        return await _stream(call, status, headers, span.length, blocks)
+            body = b"".join([block async for block in cover.read(reading, span.start, span.end)])
+            return web.Response(status=status, headers=headers, body=body)
+        pieces = (cover.pieces if call.sends_files else cover.read)(reading, span.start, span.end)
+        return await _stream(call, status, headers, span.length, pieces)
 
 
 async def head_object(call: Call) -> web.Response:
@@ -151,20 +153,20 @@ def _headers(call: Call, record: Record, selection: Selection) -> dict[str, str]
 
 
 async def _stream(
-    call: Call, status: int, headers: dict[str, str], length: int, blocks: AsyncIterator[bytes]
+    call: Call, status: int, headers: dict[str, str], length: int, pieces: AsyncIterator[bytes | FileBytes]
 ) -> web.StreamResponse:
-    """Send blocks as they come. The first is read before the headers leave, so that a bad copy still gets an error.
+    """Send pieces as they come. The first is read before the headers leave, so that a bad copy still gets an error.
 
     Later, all that is left is to cut the connection: a client must not take what it got for the object.
     """
-    first = await anext(blocks)
+    first = await anext(pieces)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
     await call.start(response)
     try:
         await call.send(response, first)
-        async for block in blocks:
-            await call.send(response, block)
+        async for piece in pieces:
+            await call.send(response, piece)
         await response.write_eof()
     except BaseException:
         if call.request.transport is not None:

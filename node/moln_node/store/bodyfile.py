@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from array import array
 from dataclasses import dataclass
 from itertools import accumulate
@@ -37,6 +38,16 @@ _COMPRESSED: Final = 1 << 31
 _INDEX_PART: Final = (1 << 32) - 1  # the seeds of header, index and trailer: part numbers that no block has
 _TRAILER_PART: Final = (1 << 32) - 2
 _HEADER_PART: Final = (1 << 32) - 3
+
+
+class _Scratch(threading.local):
+    """A block of memory of each thread, for bytes that are only looked at."""
+
+    def __init__(self) -> None:
+        self.memory = memoryview(bytearray(BLOCK))
+
+
+_scratch: Final = _Scratch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +185,38 @@ class BodyFile:
     def _plain(self, number: int) -> bytes:
         """The plain bytes of a block, after checking what is stored of it."""
         content = self._raw(self._offsets[number], self._lengths[number])
+        self._check(number, content)
+        if self._compressed[number]:
+            return decompress(content, min(self.block, self.size - number * self.block))
+        return content
+
+    def place(self, start: int, end: int) -> int | None:
+        """Where in the file the plain bytes from `start` up to `end` are, checked there; None if any is compressed.
+
+        CorruptError as in `read`.
+        """
+        first, last = start // self.block, (end - 1) // self.block
+        if self.block > BLOCK or any(self._compressed[first : last + 1]):
+            return None
+        for number in range(first, last + 1):
+            content = _scratch.memory[: self._lengths[number]]
+            if os.preadv(self._fd, [content], self._offsets[number]) != len(content):
+                raise CorruptError(f"{self._path} is cut short")
+            self._check(number, content)
+        offset: int = self._offsets[first] + start - first * self.block
+        return offset
+
+    def fileno(self) -> int:
+        """The open file, as the system knows it."""
+        return self._fd
+
+    def _check(self, number: int, content: bytes | memoryview) -> None:
+        """Hold what is stored of a block against its checksum and, where it is not compressed, its length."""
         if checksum.of(content, checksum.seed(self._id, number)) != self._checks[number]:
             raise CorruptError(f"{self._path}: block {number} does not match its checksum")
         size = min(self.block, self.size - number * self.block)
-        if self._compressed[number]:
-            return decompress(content, size)
-        if len(content) != size:
+        if not self._compressed[number] and len(content) != size:
             raise CorruptError(f"{self._path}: block {number} has {len(content)} bytes instead of {size}")
-        return content
 
     def _raw(self, offset: int, length: int) -> bytes:
         """Bytes of the file as they are; CorruptError where it ends too soon."""

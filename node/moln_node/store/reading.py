@@ -7,14 +7,14 @@ files), then makes sure that the record was still there, so nothing can have bee
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from moln_node.store import inline, lookup
 from moln_node.store.documents import LayoutDocument, Place
 from moln_node.store.errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from concurrent.futures import Executor, Future
 
     import apsw
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from moln_node.store.documents import RecordDocument, Segment
     from moln_node.store.state import Pins
     from moln_spec.version import Version
+
+P = TypeVar("P")
 
 STRIDE: Final = 1024 * 1024
 """Bytes that a thread reads at a time: a whole number of blocks."""
@@ -96,19 +98,55 @@ def _whole(db: apsw.Connection, bodies: BodyDirectory, segment: Segment) -> byte
         file.close()
 
 
-async def read(held: Held, bodies: BodyDirectory, threads: Executor, start: int, end: int) -> AsyncIterator[bytes]:
+class FileBytes:
+    """Bytes that lie in a file as they are, and were checked there: the system can send them from where they are.
+
+    They are to be sent before the next piece is asked for; then the file may be closed.
+    """
+
+    __slots__ = ("file", "length", "offset")
+
+    def __init__(self, file: BodyFile, offset: int, length: int) -> None:
+        self.file = file
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def read(held: Held, bodies: BodyDirectory, threads: Executor, start: int, end: int) -> AsyncIterator[bytes]:
     """The bytes from `start` up to, not including, `end`, in checked blocks; CorruptError if one is bad."""
+    reader = _FileReader(bodies)
+    return _pieces(held, reader, reader.read, threads, start, end)
+
+
+def pieces(
+    held: Held, bodies: BodyDirectory, threads: Executor, start: int, end: int
+) -> AsyncIterator[bytes | FileBytes]:
+    """As `read`; what lies in a file as it is stays there."""
+    reader = _FileReader(bodies)
+    return _pieces(held, reader, reader.place, threads, start, end)
+
+
+async def _pieces(
+    held: Held,
+    reader: _FileReader,
+    stride_of: Callable[[int, int, int], list[P]],
+    threads: Executor,
+    start: int,
+    end: int,
+) -> AsyncIterator[bytes | P]:
     end = min(end, held.size)
     if held.data is not None:
         if start < end:
             yield held.data if (start, end) == (0, len(held.data)) else held.data[start:end]
         return
-    reader = _FileReader(bodies)
-    pending: Future[list[bytes]] | None = None
+    pending: Future[list[P]] | None = None
     try:
         for stride in _split(held.segments, start, end):
             blocks = [] if pending is None else await asyncio.wrap_future(pending)
-            pending = threads.submit(reader.read, *stride)  # reads on while these blocks are sent
+            pending = threads.submit(stride_of, *stride)  # reads on while these blocks are sent
             for block in blocks:
                 yield block
         for block in [] if pending is None else await asyncio.wrap_future(pending):
@@ -127,23 +165,37 @@ class _FileReader:
         self._bodies = bodies
         self._id = -1
         self._file: BodyFile | None = None
+        self._before: BodyFile | None = None  # the bytes of the stride before may be on their way from it
 
     def read(self, body_id: int, start: int, end: int) -> list[bytes]:
         """The checked bytes of a body from `start` up to `end`, by blocks."""
+        return self._open(body_id).read(start, end)
+
+    def place(self, body_id: int, start: int, end: int) -> list[bytes | FileBytes]:
+        """As `read`, but the bytes stay in the file where they lie in it as they are."""
+        file = self._open(body_id)
+        offset = file.place(start, end)
+        return [*file.read(start, end)] if offset is None else [FileBytes(file, offset, end - start)]
+
+    def _open(self, body_id: int) -> BodyFile:
+        if self._before is not None:
+            self._before.close()
+            self._before = None
         if self._file is None or self._id != body_id:
-            self.close()
+            self._before, self._file = self._file, None
             try:
                 self._file = self._bodies.open(body_id)
             except FileNotFoundError as error:
                 raise CorruptError(f"body file {body_id:016x} is missing") from error
             self._id = body_id
-        return self._file.read(start, end)
+        return self._file
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Let go of the files."""
+        for file in (self._before, self._file):
+            if file is not None:
+                file.close()
+        self._before = self._file = None
 
 
 def _split(segments: tuple[Segment, ...], start: int, end: int) -> Iterator[tuple[int, int, int]]:

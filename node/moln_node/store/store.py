@@ -13,13 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from moln_node import tracing
-from moln_node.store import ingest, inline, opening
+from moln_node.store import ingest, inline, opening, reading
 from moln_node.store.activity import LOG_SUFFIX, Activity, size
 from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.collector import Collector
 from moln_node.store.lane import Lane
-from moln_node.store.reading import Held, hold, read
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
 from moln_node.store.steps.bodies import find_and_pin
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from moln_node.store.ledger import Ledger
     from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
+    from moln_node.store.reading import FileBytes, Held
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
     from moln_node.store.state import State
@@ -133,7 +133,7 @@ class Store:
 
     def hold(self, db: apsw.Connection, bucket_id: int, key: bytes, found: Found) -> Held | None:
         """Within a look: hold the bytes of a row that it found, until `release`; see `reading.hold`."""
-        return hold(db, self.bodies, self._state.pins, bucket_id, key, found)
+        return reading.hold(db, self.bodies, self._state.pins, bucket_id, key, found)
 
     def release(self, held: Held) -> None:
         """Let the bytes go."""
@@ -141,7 +141,11 @@ class Store:
 
     def read(self, held: Held, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end`, in checked blocks; CorruptError if one is bad."""
-        return read(held, self.bodies, self._threads, start, end)
+        return reading.read(held, self.bodies, self._threads, start, end)
+
+    def pieces(self, held: Held, start: int, end: int) -> AsyncIterator[bytes | FileBytes]:
+        """As `read`; what lies in a file as it is stays there, checked."""
+        return reading.pieces(held, self.bodies, self._threads, start, end)
 
     async def take(
         self,

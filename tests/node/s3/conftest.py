@@ -26,7 +26,7 @@ from tests.cluster.in_process import many
 from moln_node.s3.app import make_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings
-from moln_spec.classes import StorageClass
+from moln_spec.classes import Compression, StorageClass
 from moln_spec.cloudmap import CloudMap, MapNode
 from moln_spec.credentials import AccessKey, Credentials, MasterKey
 
@@ -53,7 +53,12 @@ CLOUD_MAP = CloudMap(
     uid="test",
     epoch=1,
     nodes=(MapNode(name="node-0", number=0, address="127.0.0.1:0", pool="test"),),
-    storage_classes=(StorageClass(name="STANDARD", default=True), StorageClass(name="COLD")),
+    storage_classes=(
+        StorageClass(name="STANDARD", default=True),
+        StorageClass(name="COLD"),
+        StorageClass(name="ZSTD", compression=Compression(algorithm="zstd", level=3)),
+        StorageClass(name="DEDUP", deduplication=True),
+    ),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
+from tests.node.s3.conftest import serving
+
+from moln_node.s3.settings import Seen, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +125,48 @@ def test_a_slow_reader_holds_back_the_disk(server: Any, s3: Any, bucket: str) ->
             assert piece, "the connection closed before the object's end"
             received += piece
     assert bytes(received) == body
+
+
+@pytest.mark.parametrize("storage_class", ["STANDARD", "DEDUP", "ZSTD"])
+def test_what_lies_in_many_files_is_sent_in_order(tmp_path: Path, storage_class: str) -> None:
+    """Whole, by ranges over the seams, through files, chunks and frames; and what was sent is counted to the byte."""
+    seen: list[Seen] = []
+    part = random.Random(1).randbytes(5 * MIB + 7) + bytes(MIB)
+    body = part + part[::-1] + part
+    with serving(tmp_path, Settings(observe=seen.append)) as server:
+        s3 = server.client()
+        s3.create_bucket(Bucket="bucket")
+        upload = s3.create_multipart_upload(Bucket="bucket", Key="k", StorageClass=storage_class)["UploadId"]
+        parts = []
+        for number, piece in enumerate((part, part[::-1], part), 1):
+            asked = {"Bucket": "bucket", "Key": "k", "UploadId": upload, "PartNumber": number}
+            parts.append({"PartNumber": number, "ETag": s3.upload_part(**asked, Body=piece)["ETag"]})
+        s3.complete_multipart_upload(Bucket="bucket", Key="k", UploadId=upload, MultipartUpload={"Parts": parts})
+        size = len(part)
+        for start, end in ((0, 3 * size), (size - 3, size + 400_000), (size - 300_000, 2 * size + 300_000), (5, MIB)):
+            answer = s3.get_object(Bucket="bucket", Key="k", Range=f"bytes={start}-{end - 1}")
+            assert answer["Body"].read() == body[start:end]
+            wait(lambda: seen[-1].operation == "GetObject", "the count")
+            assert seen.pop().sent == end - start
+        s3.close()
+
+
+def test_readers_that_go_away_are_no_error_of_ours(
+    server: Any, s3: Any, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that hangs up in the middle, at once or while it is waited for: nothing is logged, others are served."""
+    s3.put_object(Bucket=bucket, Key="k", Body=bytes(32 * MIB))
+    url = urlsplit(s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"}))
+    for pause in (0, 0.3):
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR, None):
+            with socket.create_connection((server.host, server.port), timeout=30) as connection:
+                connection.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nhost: {url.netloc}\r\n\r\n".encode())
+                connection.recv(65536)
+                time.sleep(pause)
+                if how is not None:
+                    connection.shutdown(how)
+    assert len(s3.get_object(Bucket=bucket, Key="k")["Body"].read()) == 32 * MIB
+    assert not caplog.records
 
 
 def test_a_put_that_is_too_large_is_refused_before_its_bytes(server: Any, s3: Any, bucket: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from moln_node.store.bodies import BodyDirectory
 from moln_node.store.bodyfile import BLOCK, HEADER_LENGTH, TRAILER_LENGTH
+from moln_node.store.errors import CorruptError
 
 ROOT = Path(__file__).parents[3]
 
@@ -132,3 +133,25 @@ def test_memory_does_not_grow_with_the_object(storage_class: str, most: int) -> 
         timeout=120,
     )
     assert int(run.stdout) < most
+
+
+def test_bytes_are_checked_where_they_lie(bodies: BodyDirectory) -> None:
+    """The place of a range holds its bytes; a compressed block has none, and a flipped bit is found there."""
+    data = random.Random(1).randbytes(5 * BLOCK + 77)
+    body = write(bodies, data, None)
+    path = bodies.path(body)
+    file = bodies.open(body)
+    for start, end in ((0, len(data)), (BLOCK - 1, BLOCK + 1), (3 * BLOCK + 5, 3 * BLOCK + 6), (5 * BLOCK, len(data))):
+        offset = file.place(start, end)
+        assert offset is not None
+        assert path.read_bytes()[offset : offset + end - start] == data[start:end]
+    with path.open("r+b") as raw:
+        raw.seek(HEADER_LENGTH + 2 * BLOCK)
+        raw.write(bytes([data[2 * BLOCK] ^ 1]))
+    assert file.place(0, 2 * BLOCK) == HEADER_LENGTH
+    with pytest.raises(CorruptError):
+        file.place(3 * BLOCK - 1, 3 * BLOCK)
+    file.close()
+    packed = bodies.open(write(bodies, bytes(3 * BLOCK), 3))
+    assert packed.place(0, BLOCK) is None
+    packed.close()

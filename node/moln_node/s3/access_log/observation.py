@@ -28,6 +28,14 @@ def is_logged(bucket: Bucket) -> bool:
     return SETTING in bucket.settings
 
 
+def sent_bytes(response: web.StreamResponse) -> int:
+    """How many bytes of a body an answer has, without its headers (aiohttp's own count has both)."""
+    length = response.content_length
+    if length is None:
+        return response.body_length if response.prepared else 0
+    return length
+
+
 def entry_of(
     request: web.BaseRequest,
     response: web.StreamResponse,
@@ -43,7 +51,7 @@ def entry_of(
 ) -> Entry:
     """The entry; `authentication` is None where the request was refused before anybody knew who sent it."""
     signer = None if authentication is None or authentication.identity.anonymous else authentication
-    sent = response.body_length if response.prepared else response.content_length or 0
+    sent = sent_bytes(response)
     cipher, version = _tls(request)
     return Entry(
         owner=bucket.owner,

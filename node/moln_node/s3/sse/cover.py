@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from moln_node.s3.digests import BodyDigest
     from moln_node.s3.sse.envelope import Envelope
     from moln_node.store.model import Bucket, Record, Upload
+    from moln_node.store.reading import FileBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,17 @@ class Cover:
         etag = digest.etag if plain else envelope.masked_etag(self.data_key, digest.md5, part)
         return Sealed(etag, digest.checksum, size)
 
-    async def read(self, reading: Reading, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, reading: Reading, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes of an opened object from `start` up to, not including, `end`; CorruptError."""
-        if self.envelope is None:
-            async for block in reading.read(start, end):
-                yield block
-            return
+        return reading.read(start, end) if self.envelope is None else self._unsealed(reading, self.envelope, start, end)
+
+    def pieces(self, reading: Reading, start: int, end: int) -> AsyncIterator[bytes | FileBytes]:
+        """As `read`; what lies in a file as it is to be sent stays there."""
+        return reading.pieces(start, end) if self.envelope is None else self.read(reading, start, end)
+
+    async def _unsealed(self, reading: Reading, sealed: Envelope, start: int, end: int) -> AsyncIterator[bytes]:
         record = reading.record
-        if self.envelope.multipart and not record.parts:
+        if sealed.multipart and not record.parts:
             raise UnavailableError("which parts the object has cannot be read now")
         bodies = [(part.number, part.size) for part in record.parts] or [(0, record.size)]
         base = position = 0
