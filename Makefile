@@ -20,8 +20,8 @@ test: check lab-up ## everything: what CI runs
 	scripts/install-clients
 	scripts/install-monitoring
 	$(RUN) pytest -m "clients or monitoring or crash and not lab" --timeout 900
-	$(RUN) pytest -n 3 --timeout 900 tests/e2e --ignore tests/e2e/test_chart.py
-	$(RUN) pytest --timeout 900 tests/e2e/test_chart.py
+	$(RUN) pytest -n 3 --timeout 900 tests/e2e --ignore tests/e2e/test_chart.py --ignore tests/e2e/test_machines.py
+	$(RUN) pytest --timeout 900 tests/e2e/test_chart.py tests/e2e/test_machines.py
 	$(RUN) pytest -m lab --timeout 900 tests/lab
 
 .PHONY: check

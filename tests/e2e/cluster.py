@@ -161,20 +161,21 @@ class Namespace:
 class Clients:
     """boto3 on one ready node after the other, as the Service spreads connections."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, cloud: str = "photos") -> None:
         self._namespace = namespace
+        self._cloud = cloud
         self._turn = itertools.count()
 
     def __call__(self) -> Any:
         """A client of a node that is ready now."""
         ready = eventually(self._ready, "a node is ready", 120)
-        return self._namespace.s3("photos", address=ready[next(self._turn) % len(ready)])
+        return self._namespace.s3(self._cloud, address=ready[next(self._turn) % len(ready)])
 
     def _ready(self) -> list[str]:
         """The addresses of the pods that are ready."""
         return [
             pod["status"]["podIP"]
-            for pod in self._namespace.list("pods", "moln.dev/cloud=photos")
+            for pod in self._namespace.list("pods", f"moln.dev/cloud={self._cloud}")
             if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
         ]
 

@@ -60,4 +60,7 @@ def namespace(resources: Lab, image: str, tmp_path: Path) -> Iterator[Namespace]
             made.patch("cloud", cloud["metadata"]["name"], {"metadata": {"finalizers": None}})
         for pool in made.list("storagenodes"):
             made.patch("storagenode", pool["metadata"]["name"], {"metadata": {"finalizers": None}})
-        resources.kubectl("delete", "namespace", name, "--timeout=120s", timeout=130)
+        # What the next test could feel is waited for; the namespace itself takes Kubernetes many seconds more.
+        kinds = "statefulsets,deployments,pods,pvc"
+        made.kubectl("delete", kinds, "--all", "--grace-period=0", "--force", "--timeout=120s", timeout=130)
+        resources.kubectl("delete", "namespace", name, "--wait=false")

@@ -6,59 +6,16 @@ import os
 import random
 import time
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
-from tests.e2e.ledger import Ledger
+from tests.e2e.cluster import a_cloud, eventually
+from tests.e2e.story import a_pool, blocked, clients_at_work, pods, reasons, scale
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.cluster import Namespace
 
 pytestmark = pytest.mark.lab
-
-
-@contextmanager
-def clients_at_work(namespace: Namespace, seed: int) -> Iterator[Ledger]:
-    """Clients that write, read, delete and list all the time; in the end everything is as they were told."""
-    ledger = Ledger(Clients(namespace), seed=seed)
-    began = time.monotonic()
-    try:
-        yield ledger
-    finally:
-        ledger.stop()
-    objects = ledger.verify()
-    print(f"{time.monotonic() - began:.0f} s, {objects} objects, {dict(ledger.counts)}")  # noqa: T201 (shown with -s)
-    assert objects > 20
-
-
-def scale(namespace: Namespace, replicas: int) -> None:
-    """`kubectl scale`, as users and autoscalers do."""
-    namespace.kubectl("scale", "cloud/photos", f"--replicas={replicas}")
-
-
-def reasons(namespace: Namespace) -> set[str]:
-    """The reasons of every event so far."""
-    return {str(event.get("reason")) for event in namespace.list("events.events.k8s.io")}
-
-
-def pods(namespace: Namespace) -> set[str]:
-    """The pods of the cloud."""
-    return {pod["metadata"]["name"] for pod in namespace.list("pods", "moln.dev/cloud=photos")}
-
-
-def blocked(namespace: Namespace, reason: str) -> Manifest:
-    """The condition ScaleDownBlocked, once it says this reason."""
-
-    def says() -> Manifest:
-        found = namespace.condition("photos", "ScaleDownBlocked")
-        assert found.get("reason") == reason, found
-        return found
-
-    return dict(eventually(says, f"scale down is blocked: {reason}", 60))
 
 
 def test_three_nodes_become_five_and_three_again(namespace: Namespace) -> None:
@@ -127,17 +84,6 @@ def test_only_the_share_of_those_who_come_is_moved(namespace: Namespace) -> None
     assert sum(held.values()) == 3 * OBJECTS
     assert 0.3 * OBJECTS < held["photos-3"] < 0.9 * OBJECTS
     assert total <= 1.2 * least
-
-
-def a_pool(name: str, **spec: Any) -> Manifest:
-    """A small StorageNode of the cloud."""
-    nodes = a_cloud("photos")["spec"]["nodes"]
-    return {
-        "apiVersion": "moln.dev/v1alpha1",
-        "kind": "StorageNode",
-        "metadata": {"name": name},
-        "spec": {"cloudRef": {"name": "photos"}, **nodes, **spec},
-    }
 
 
 def test_a_pool_is_moved_to_other_disks(namespace: Namespace) -> None:

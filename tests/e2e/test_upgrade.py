@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import a_cloud, eventually
-from tests.e2e.test_scale import clients_at_work
+from tests.e2e.story import clients_at_work
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.operator.given import SETTINGS, a_claim, a_cloud, a_pool, a_stateful_set, observed
+from tests.operator.given import SETTINGS, a_claim, a_cloud, a_map_of, a_pool, a_stateful_set, observed
 
 from moln_operator.kube import labels
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.credentials import credentials
 from moln_operator.plan.disruption import disruption_budget
 from moln_operator.plan.volumes import growth
+from moln_spec.cloudmap import Change
 
 if TYPE_CHECKING:
+    from moln_spec.cloudmap import CloudMap
     from moln_spec.resources.cloud import Cloud
 
 
@@ -29,6 +31,7 @@ def test_a_cloud_alone_gets_everything_it_needs() -> None:
     """The least spec plans a pool, an account, keys, two Services, a policy for port 9001 and a StatefulSet."""
     assert sorted(planned()) == [
         ("NetworkPolicy", "photos-nodes"),
+        ("PodDisruptionBudget", "photos"),
         ("Secret", "photos-credentials"),
         ("Service", "photos"),
         ("Service", "photos-nodes"),
@@ -109,10 +112,35 @@ def test_a_volume_never_shrinks(requested: str) -> None:
     assert growth(state) == {}
 
 
-@pytest.mark.parametrize(("nodes", "budgeted"), [(1, False), (2, False), (3, True), (9, True)])
-def test_no_budget_blocks_the_drain_of_a_small_cluster(nodes: int, *, budgeted: bool) -> None:
-    """Below three nodes a budget could only say never."""
-    assert (disruption_budget("photos", nodes) is not None) == budgeted
+ONE, TWO = a_map_of({"photos-0": "active"}), a_map_of({"photos-0": "active", "photos-1": "active"})
+
+
+@pytest.mark.parametrize(
+    ("cloud_map", "only"),
+    [
+        (None, ""),
+        (ONE, "photos-0"),
+        (a_map_of({"photos-0": "active", "photos-1": "spare", "photos-2": "spare"}), "photos-0"),
+        (
+            a_map_of({"photos-0": "active", "photos-1": "joining"}, change=Change(before=ONE.layout, since=1)),
+            "photos-0",
+        ),
+        (TWO, ""),
+        (a_map_of({"photos-0": "leaving", "new-0": "active"}, change=Change(before=ONE.layout, since=1)), "photos-0"),
+        (
+            a_map_of({"photos-0": "active", "photos-1": "leaving"}, change=Change(before=TWO.layout, since=1)),
+            "photos-0",
+        ),
+        (a_map_of({f"photos-{number}": "active" for number in range(9)}), ""),
+    ],
+)
+def test_a_drain_takes_one_node_and_never_the_only_one(cloud_map: CloudMap | None, only: str) -> None:
+    """Who else has the data, is decided by the map: who is still being filled is nobody to rely on."""
+    budget = disruption_budget("photos", cloud_map)
+    assert budget["spec"]["maxUnavailable"] == (0 if only else 1)
+    told = budget["metadata"].get("annotations", {})
+    assert told.get("moln.dev/only-node", "") == only
+    assert ("kubectl delete pod" in told.get("moln.dev/drain-refused", "")) == bool(only)
 
 
 def test_port_9001_is_closed_to_users() -> None:

@@ -122,6 +122,7 @@ def test_ready_says_what_was_checked(outcome: Outcome, status: str, reason: str,
         (an_outcome(observed(warnings=("Secret camera does not exist",))), "True", "SecretUnreadable"),
         (an_outcome(observed(answers={"photos-0": an_answer(used=95)})), "True", "AlmostFull"),
         (an_outcome(observed(answers={"photos-0": an_answer(uid="x")})), "True", "ForeignData"),
+        (an_outcome(observed(cordoned="machine-1")), "True", "DrainRefused"),
     ],
 )
 def test_degraded_calls_a_person(outcome: Outcome, status: str, reason: str) -> None:

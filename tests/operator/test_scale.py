@@ -50,5 +50,5 @@ def test_a_thousand_clouds_fit_in_little_memory() -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(inventory) == CLOUDS * 10
+    assert len(inventory) == CLOUDS * 11
     assert held / CLOUDS < MOST_BYTES_EACH, f"{held / CLOUDS / 1024:.0f} KiB each"

@@ -14,6 +14,7 @@ from moln_operator.kube.kinds import CHILDREN
 from moln_operator.observe.nodes import NodeError
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.plan import names
+from moln_operator.plan.disruption import only_node
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import AccessKey, Credentials, MasterKey
 from moln_spec.resources.cloud import Cloud
@@ -74,6 +75,7 @@ class Observer:
         pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
         answers = await self._answers(pods, cluster)
         self._heard(key, answers)
+        previous_map = await self._newest_map(key, pods, answers, cluster)
         return Observed(
             cloud=cloud,
             storage_nodes=self.storage_nodes(key),
@@ -91,7 +93,7 @@ class Observer:
                 *key_problems,
             ),
             stored=stored,
-            previous_map=await self._newest_map(key, pods, answers, cluster),
+            previous_map=previous_map,
             map_version=self._map_version(key),
             stateful_sets=self._by_name(key, "StatefulSet"),
             pods=pods,
@@ -100,6 +102,7 @@ class Observer:
             children=frozenset((e.kind, e.name) for kind in _COUNTED for e in self._inventory.of(key, kind)),
             answers=answers,
             zones={name: await self._zones.of(pod.content["node"]) for name, pod in pods.items()},
+            cordoned=await self._cordoned(pods, previous_map),
             now=time.time(),
         )
 
@@ -216,6 +219,12 @@ class Observer:
                 if newest is None or (found.uid == newest.uid and found.epoch > newest.epoch):
                     newest = found
         return newest
+
+    async def _cordoned(self, pods: dict[str, Known], cloud_map: CloudMap | None) -> str:
+        """The machine of the only node that has the data, where it is cordoned."""
+        only = pods.get(only_node(cloud_map))
+        machine = str(only.content["node"]) if only is not None else ""
+        return machine if await self._zones.is_cordoned(machine) else ""
 
     async def _answers(self, pods: dict[str, Known], cluster: ClusterSecret | None) -> dict[str, Answer]:
         if cluster is None:

@@ -58,6 +58,7 @@ class Observed:
         children: every further child, by kind and name.
         answers: what the nodes said, by pod name.
         zones: failure zone of each pod that has been scheduled.
+        cordoned: the machine of the node that alone has the data, where somebody wants to drain it; else empty.
         now: seconds since 1970.
     """
 
@@ -80,6 +81,7 @@ class Observed:
     children: frozenset[tuple[str, str]] = frozenset()
     answers: Mapping[str, Answer] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
+    cordoned: str = ""
     now: float = 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""The failure zone of each Kubernetes node, remembered for a while."""
+"""The machines: the failure zone of each, remembered for a while, and whether one is cordoned."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lightkube import ApiError
 
 if TYPE_CHECKING:
     from moln_operator.kube.api import Api
+    from moln_operator.kube.kinds import Manifest
 
 LABEL: Final = "topology.kubernetes.io/zone"
 _REMEMBERED_SECONDS: Final = 600.0
@@ -31,11 +32,20 @@ class Zones:
             self._known[machine] = (time.monotonic(), zone)
         return zone
 
+    async def is_cordoned(self, machine: str) -> bool:
+        """Whether somebody wants no more pods on a Kubernetes node, as before a drain; asked anew each time."""
+        node = await self._node(machine) if machine else None
+        return node is not None and bool(node.get("spec", {}).get("unschedulable"))
+
     async def _read(self, machine: str) -> str:
+        node = await self._node(machine)
+        return "" if node is None else str((node["metadata"].get("labels") or {}).get(LABEL, ""))
+
+    async def _node(self, machine: str) -> Manifest | None:
+        """A Kubernetes node; None when it is gone, or may not be read."""
         try:
-            node = await self._api.get("Node", None, machine)
+            return await self._api.get("Node", None, machine)
         except ApiError as error:
             if error.status.code == 403:
-                return ""
+                return None
             raise
-        return "" if node is None else str((node["metadata"].get("labels") or {}).get(LABEL, ""))

@@ -38,7 +38,7 @@ def children(
         network.client_service(cloud),
         network.ingress(cloud),
         network.network_policy(cloud, settings),
-        disruption_budget(cloud.metadata.name, sum(counts.values())),
+        disruption_budget(cloud.metadata.name, cloud_map),
         *(
             stateful_set(cloud, name, pool, counts[name], observed.stateful_sets.get(name), settings)
             for name, pool in pools(observed).items()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from moln_operator.plan.disruption import advice, only_node
 from moln_spec.quantity import short
 from moln_spec.resources.meta import Condition
 
@@ -159,6 +160,10 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
         return Verdict("Degraded", "True", "ForeignData", "; ".join(strangers))
     if outcome.observed.warnings:
         return Verdict("Degraded", "True", "SecretUnreadable", "; ".join(outcome.observed.warnings))
+    if outcome.observed.cordoned:
+        cloud, node = outcome.observed.cloud.metadata.name, only_node(outcome.cloud_map)
+        text = f"the machine {outcome.observed.cordoned} is cordoned; {advice(cloud, node)}"
+        return Verdict("Degraded", "True", "DrainRefused", text)
     if used_percent >= FULL_PERCENT:
         text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"
         return Verdict("Degraded", "True", "AlmostFull", text)

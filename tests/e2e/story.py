@@ -1,0 +1,79 @@
+"""What many stories do: clients at work all the time, replicas scaled, and what the status says of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
+from tests.e2e.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.cluster import Namespace
+
+
+@contextmanager
+def clients_at_work(namespace: Namespace, seed: int, cloud: str = "photos") -> Iterator[Ledger]:
+    """Clients that write, read, delete and list all the time; in the end everything is as they were told."""
+    ledger = Ledger(Clients(namespace, cloud), seed=seed)
+    began = time.monotonic()
+    try:
+        yield ledger
+    finally:
+        ledger.stop()
+    objects = ledger.verify()
+    print(f"{time.monotonic() - began:.0f} s, {objects} objects, {dict(ledger.counts)}")  # noqa: T201 (shown with -s)
+    assert objects > 20
+
+
+def goes_on(ledger: Ledger, seconds: float = 30) -> None:
+    """Wait until more of everything was done since now: service goes on."""
+    before = {kind: ledger.counts[kind] for kind in ("put", "get", "delete", "list")}
+    eventually(
+        lambda: all(ledger.counts[kind] > count for kind, count in before.items()), f"more than {before}", seconds
+    )
+
+
+def scale(namespace: Namespace, replicas: int, what: str = "cloud/photos") -> None:
+    """`kubectl scale`, as users and autoscalers do."""
+    namespace.kubectl("scale", what, f"--replicas={replicas}")
+
+
+def reasons(namespace: Namespace) -> set[str]:
+    """The reasons of every event so far."""
+    return {str(event.get("reason")) for event in namespace.list("events.events.k8s.io")}
+
+
+def pods(namespace: Namespace, cloud: str = "photos") -> set[str]:
+    """The pods of the cloud."""
+    return {pod["metadata"]["name"] for pod in namespace.list("pods", f"moln.dev/cloud={cloud}")}
+
+
+def says(namespace: Namespace, cloud: str, kind: str, reason: str, seconds: float = 60) -> Manifest:
+    """A condition of a Cloud, once it says this reason."""
+
+    def found() -> Manifest:
+        condition = namespace.condition(cloud, kind)
+        assert condition.get("reason") == reason, condition
+        return condition
+
+    return dict(eventually(found, f"{kind} of {cloud} says {reason}", seconds))
+
+
+def blocked(namespace: Namespace, reason: str) -> Manifest:
+    """The condition ScaleDownBlocked, once it says this reason."""
+    return says(namespace, "photos", "ScaleDownBlocked", reason)
+
+
+def a_pool(name: str, **spec: Any) -> Manifest:
+    """A small StorageNode of the cloud."""
+    nodes = a_cloud("photos")["spec"]["nodes"]
+    return {
+        "apiVersion": "moln.dev/v1alpha1",
+        "kind": "StorageNode",
+        "metadata": {"name": name},
+        "spec": {"cloudRef": {"name": "photos"}, **nodes, **spec},
+    }
