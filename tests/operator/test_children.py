@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.operator.given import SETTINGS, a_claim, a_cloud, a_map_of, a_pool, a_stateful_set, observed
+from tests.operator.given import SETTINGS, a_claim, a_cloud, a_map_of, a_pool, a_stateful_set, an_outcome, observed
 
 from moln_operator.kube import labels
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.credentials import credentials
 from moln_operator.plan.disruption import disruption_budget
 from moln_operator.plan.volumes import growth
+from moln_operator.report.status import cloud_status
 from moln_spec.cloudmap import Change
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ def test_a_drain_takes_one_node_and_never_the_only_one(cloud_map: CloudMap | Non
     """Who else has the data, is decided by the map: who is still being filled is nobody to rely on."""
     budget = disruption_budget("photos", cloud_map)
     assert budget["spec"]["maxUnavailable"] == (0 if only else 1)
-    told = budget["metadata"].get("annotations", {})
-    assert told.get("moln.dev/only-node", "") == only
-    assert ("kubectl delete pod" in told.get("moln.dev/drain-refused", "")) == bool(only)
+    told = cloud_status(an_outcome(cloud_map=cloud_map)).only_node
+    assert told.name == only
+    assert ("kubectl delete pod" in told.advice) == bool(only)
 
 
 def test_port_9001_is_closed_to_users() -> None:

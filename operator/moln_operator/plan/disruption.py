@@ -1,23 +1,18 @@
 """The PodDisruptionBudget: others may drain one node of a cloud at a time, and never the only one that has the data.
 
-With one node a drain would end the service, for ever where its volume stays behind, so it is refused. Its annotations
-say what to do instead; the chart has the API server answer an eviction with them (`templates/drain.yaml`).
+With one node a drain would end the service, for ever where its volume stays behind, so it is refused. The status of the
+Cloud says what to do instead; the chart has the API server answer an eviction with that (`templates/drain.yaml`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from moln_operator.kube import labels
 
 if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
     from moln_spec.cloudmap import CloudMap
-
-ONLY_NODE: Final = "moln.dev/only-node"
-"""The pod that no drain may take."""
-REFUSED: Final = "moln.dev/drain-refused"
-"""Why, and what to do."""
 
 
 def only_node(cloud_map: CloudMap | None) -> str:
@@ -47,13 +42,10 @@ def advice(cloud: str, node: str) -> str:
 
 def disruption_budget(cloud: str, cloud_map: CloudMap | None) -> Manifest:
     """The budget of a cloud with this map."""
-    only = only_node(cloud_map)
-    metadata: Manifest = {"name": cloud, "labels": labels.of_cloud(cloud)}
-    if only:
-        metadata["annotations"] = {ONLY_NODE: only, REFUSED: advice(cloud, only)}
+    unavailable = 0 if only_node(cloud_map) else 1
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": metadata,
-        "spec": {"maxUnavailable": 0 if only else 1, "selector": {"matchLabels": labels.of_nodes(cloud)}},
+        "metadata": {"name": cloud, "labels": labels.of_cloud(cloud)},
+        "spec": {"maxUnavailable": unavailable, "selector": {"matchLabels": labels.of_nodes(cloud)}},
     }

@@ -161,8 +161,8 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
     if outcome.observed.warnings:
         return Verdict("Degraded", "True", "SecretUnreadable", "; ".join(outcome.observed.warnings))
     if outcome.observed.cordoned:
-        cloud, node = outcome.observed.cloud.metadata.name, only_node(outcome.cloud_map)
-        text = f"the machine {outcome.observed.cordoned} is cordoned; {advice(cloud, node)}"
+        what_to_do = advice(outcome.observed.cloud.metadata.name, only_node(outcome.cloud_map))
+        text = f"the machine {outcome.observed.cordoned} is cordoned; {what_to_do}"
         return Verdict("Degraded", "True", "DrainRefused", text)
     if used_percent >= FULL_PERCENT:
         text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"

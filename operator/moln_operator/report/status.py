@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import status_of
+from moln_operator.plan.disruption import advice, only_node
 from moln_operator.plan.pools import deleted
 from moln_operator.report.conditions import FREE_TO_LEAVE, Verdict, dated, not_ready, scale_down_blocked, verdicts
 from moln_operator.report.nodes import NodeState, node_states
 from moln_spec.quantity import short
-from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, Usage
+from moln_spec.resources.cloud import CloudStatus, MapStatus, NodeCount, OnlyNode, Usage
 from moln_spec.resources.policy import ReplicationPolicy, ReplicationPolicyStatus
 from moln_spec.resources.storagenode import StorageNode, StorageNodeStatus
 
@@ -45,8 +46,15 @@ def cloud_status(outcome: Outcome) -> CloudStatus:
             acknowledged=min(epochs, default=0),
         ),
         usage=usage,
+        only_node=_only_node(outcome),
         selector=labels.selector(labels.of_nodes(cloud.metadata.name)),
     )
+
+
+def _only_node(outcome: Outcome) -> OnlyNode:
+    """The node that alone has the data, and what to do before its machine is drained."""
+    name = only_node(outcome.cloud_map)
+    return OnlyNode(name=name, advice=advice(outcome.observed.cloud.metadata.name, name)) if name else OnlyNode()
 
 
 def count(nodes: Sequence[NodeState]) -> NodeCount:

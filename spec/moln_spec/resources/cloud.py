@@ -264,6 +264,13 @@ class Usage(Document):
     objects: int = Field(0, description="Objects, as the nodes count them.")
 
 
+class OnlyNode(Document):
+    """The node that alone has what the cloud holds; empty where several have it."""
+
+    name: str = Field("", description="Its pod, which no drain may take.")
+    advice: str = Field("", description="What to do when its machine shall be drained.")
+
+
 class CloudStatus(Document):
     """What the operator has checked."""
 
@@ -279,6 +286,7 @@ class CloudStatus(Document):
     nodes: NodeCount = Field(NodeCount(), description="How many nodes there are.")
     map: MapStatus = Field(MapStatus(), description="How far the cloud map has reached.")
     usage: Usage = Field(Usage(), description="What the nodes hold.")
+    only_node: OnlyNode = Field(OnlyNode(), description="The one node without which the cloud stops, if there is one.")
     selector: str = Field("", description="Label selector of the nodes' pods, for /scale.")
 
 
