@@ -340,7 +340,11 @@ class _Decision:
         lacks = lacking(need, shares, volumes, self.last.limits.reserve_percent)
         if lacks:
             words = ", ".join(f"{name} lacks {short(size)}" for name, size in lacks.items())
-            return Refusal("NoRoom", f"{names} can't leave, because there is no room for what they hold: {words}")
+            return Refusal(
+                "NoRoom",
+                f"{names} can't leave, because there is no room for what they hold: {words}; raise volume.size of those "
+                "that stay, or delete objects",
+            )
         return None
 
     def _starting(self) -> bool:

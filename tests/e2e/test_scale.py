@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import a_cloud, eventually
-from tests.e2e.story import a_pool, blocked, clients_at_work, pods, reasons, scale
+from tests.e2e.story import a_pool, blocked, clients_at_work, goes_on, pods, reasons, scale
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
@@ -211,3 +211,80 @@ def test_any_edits_and_deaths_in_the_middle_of_changes(namespace: Namespace) -> 
     print(f"{dict(done)}, {epochs} epochs")  # noqa: T201 (shown with -s)
     numbers = [node["number"] for node in namespace.map("photos")["nodes"]]
     assert numbers == [0, 1, 2], "who was wanted all the time stayed a member all the time"
+
+
+PART = 4 * 1024 * 1024
+
+
+def test_nodes_leave_once_there_is_room_for_what_they_hold(namespace: Namespace) -> None:
+    """It is seen before anything moves, said with figures, and goes on by itself when objects were deleted."""
+    namespace.operator()
+    policy = {"apiVersion": "moln.dev/v1alpha1", "kind": "ReplicationPolicy", "metadata": {"name": "one"}}
+    policy["spec"] = {"cloudRef": {"name": "photos"}, "copies": 1}
+    namespace.apply(policy, a_cloud("photos", nodes={"replicas": 2}))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=14) as ledger:
+        s3 = namespace.s3("photos")
+        s3.create_bucket(Bucket="much")
+        written = 0
+        while not _too_much(namespace):
+            for number in range(written, written + 8):
+                s3.put_object(Bucket="much", Key=f"k{number}", Body=random.Random(number).randbytes(PART))
+            written += 8
+        epoch = namespace.epoch("photos")
+        scale(namespace, 1)
+        told = blocked(namespace, "NoRoom")["message"]
+        print(f"{written} objects: {told}")  # noqa: T201 (shown with -s)
+        assert "photos-1 can't leave, because there is no room for what they hold: photos-0 lacks" in told
+        goes_on(ledger)
+        assert namespace.epoch("photos") == epoch, "nothing has begun"
+        assert pods(namespace) == {"photos-0", "photos-1"}
+
+        for number in range(2 * written // 3):
+            s3.delete_object(Bucket="much", Key=f"k{number}")
+        namespace.wait_settled("photos", "1/1", 90)
+        assert namespace.condition("photos", "ScaleDownBlocked")["status"] == "False"
+        left = namespace.s3("photos")
+        for number in range(2 * written // 3, written):
+            body = left.get_object(Bucket="much", Key=f"k{number}")["Body"].read()
+            assert body == random.Random(number).randbytes(PART)
+    assert pods(namespace) == {"photos-0"}
+
+
+def _too_much(namespace: Namespace) -> bool:
+    """Whether what photos-1 holds has no room on photos-0, by what both say of their disks."""
+    stays, leaves = (namespace.node_status("photos", name) for name in ("photos-0", "photos-1"))
+    reserve = namespace.map("photos")["limits"]["reservePercent"] / 100
+    room = float(stays["freeBytes"]) - float(stays["capacityBytes"]) * reserve
+    return bool(leaves["usedBytes"] > 1.1 * room)
+
+
+def test_a_pool_is_scaled_by_hand_and_by_an_autoscaler(namespace: Namespace) -> None:
+    """`kubectl scale` and a HorizontalPodAutoscaler of the cluster, both by the pool's /scale, up and down.
+
+    The autoscaler obeys its bounds; it needs no metrics for that, and the lab has none.
+    """
+    namespace.operator()
+    cloud = a_cloud("photos")
+    del cloud["spec"]["nodes"]
+    namespace.apply(cloud, a_pool("fast", replicas=3))
+    namespace.wait_ready("photos", 150)
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}},
+    }
+    target = {"apiVersion": "moln.dev/v1alpha1", "kind": "StorageNode", "name": "fast"}
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "fast"}}
+    with clients_at_work(namespace, seed=15):
+        scale(namespace, 4, "storagenode/fast")
+        namespace.wait_settled("photos", "4/4")
+        namespace.apply(
+            {**scaler, "spec": {"scaleTargetRef": target, "minReplicas": 5, "maxReplicas": 6, "metrics": [metric]}}
+        )
+        eventually(lambda: namespace.get("storagenode", "fast")["spec"]["replicas"] == 5, "it scales up", 60)
+        namespace.wait_settled("photos", "5/5")
+        namespace.patch("hpa", "fast", {"spec": {"minReplicas": 3, "maxReplicas": 3}})
+        eventually(lambda: namespace.get("storagenode", "fast")["spec"]["replicas"] == 3, "it scales down", 60)
+        namespace.wait_settled("photos", "3/3")
+    assert pods(namespace) == {"fast-0", "fast-1", "fast-2"}
+    assert namespace.get("hpa", "fast")["status"]["currentReplicas"] == 3
