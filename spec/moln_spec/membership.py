@@ -342,8 +342,8 @@ class _Decision:
             words = ", ".join(f"{name} lacks {short(size)}" for name, size in lacks.items())
             return Refusal(
                 "NoRoom",
-                f"{names} can't leave, because there is no room for what they hold: {words}; raise volume.size of those "
-                "that stay, or delete objects",
+                f"{names} can't leave, because there is no room for what they hold: {words}; raise the volume.size of "
+                "those that stay, or delete objects",
             )
         return None
 

@@ -288,7 +288,7 @@ def test_a_drain_needs_room_where_zones_send_its_data() -> None:
     full = reports(zones) | reports(["n-2"], volume=Volume(1000, 900, 100))
     step = next_step(last.model_copy(update={"nodes": placed}), Wanted(wanted), full)
     assert step.refusal is not None
-    assert step.refusal.message.endswith("no room for what they hold: n-2 lacks 21")
+    assert "no room for what they hold: n-2 lacks 21; raise the volume.size" in step.refusal.message
 
 
 def test_a_drain_waits_for_a_node_that_can_not_be_reached() -> None:
