@@ -13,7 +13,7 @@ from tests.e2e.cluster import a_cloud, eventually
 from tests.e2e.story import a_pool, blocked, clients_at_work, goes_on, pods, reasons, scale
 
 if TYPE_CHECKING:
-    from tests.e2e.cluster import Namespace
+    from tests.e2e.cluster import Manifest, Namespace
 
 pytestmark = pytest.mark.lab
 

@@ -243,7 +243,7 @@ def test_room_is_looked_for_in_the_pools_that_get_the_data() -> None:
     full = reports(FIVE) | reports(["n-3"], volume=Volume(1000, 900, 100))
     step = next_step(last, Wanted(wanted, policies), full)
     assert step.refusal is not None
-    assert step.refusal.message.endswith("no room for what they hold: n-3 lacks 21")
+    assert "n-3 lacks 21; raise the volume.size" in step.refusal.message
 
 
 def test_a_policys_pools_are_a_change_like_any_other() -> None:
