@@ -6,13 +6,11 @@ that rules can be tried before they are applied.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import urllib3
-from pydantic import ValidationError
 
 from moln import profiles
 from moln.commands.uploading import pairs
@@ -21,10 +19,10 @@ from moln.errors import CliError, Exit
 from moln.output import Output, printable
 from moln.s3url import parse_object
 from moln.transfer.contenttype import by_name
+from moln.watching.ask import ask, read_secret
 from moln_spec.classes import Assignment, Candidate, UnknownStorageClassError, assign
 
-_SECONDS: Final = 10.0
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -83,41 +81,7 @@ def _by_node(peer: str | None, secret_file: Path | None, profile: str, candidate
             "there is no node to ask: run `moln dev`, give --peer and --cloud-secret, or read rules with --cloud YAML",
             Exit.USAGE,
         )
-    try:
-        secret = file.read_text(encoding="utf-8").split("\n")[0].strip()
-    except OSError as error:
-        raise CliError(f"cannot read the cloud secret from {file}: {error.strerror}", Exit.USAGE) from error
-    status, body = _ask(f"http://{address}/v1/explain", secret, candidate)
-    if status == 200:
-        return _read(body)
-    code = {401: Exit.DENIED, 404: Exit.NOT_FOUND}.get(status, Exit.FAILURE)
-    raise CliError(f"{address}: {_sentence(body)}", code)
-
-
-def _ask(url: str, secret: str, candidate: Candidate) -> tuple[int, bytes]:
-    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
-    try:
-        answer = urllib3.request(
-            "POST", url, body=candidate.model_dump_json(), headers=headers, timeout=_SECONDS, retries=False
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise CliError(f"{url} does not answer: is the cloud running there?", Exit.UNREACHABLE) from error
-    return answer.status, answer.data
-
-
-def _read(body: bytes) -> Assignment:
-    try:
-        return Assignment.model_validate_json(body)
-    except ValidationError as error:
-        raise CliError("the node's answer is none that this release of `moln` knows") from error
-
-
-def _sentence(body: bytes) -> str:
-    try:
-        document: Any = json.loads(body)
-    except ValueError:
-        return body[:200].decode("utf-8", "replace")
-    return str(document.get("error", document)) if isinstance(document, dict) else str(document)
+    return ask(urllib3.PoolManager(), address, read_secret(file), "/v1/explain", Assignment, post=candidate)
 
 
 def _text(name: str, found: Assignment) -> str:

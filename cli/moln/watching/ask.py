@@ -1,4 +1,4 @@
-"""One question to a node's port 9001 that wants the cloud secret."""
+"""One question to a node's port 9001 that wants the cloud secret, and the file that the secret is in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from moln.errors import CliError, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _TIMEOUT: Final = 10.0
 _CODES: Final = {401: Exit.DENIED, 404: Exit.NOT_FOUND, 503: Exit.UNREACHABLE}
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_secret(file: Path) -> str:
+    """The cloud secret in a file: its first line; CliError."""
+    try:
+        return file.read_text(encoding="utf-8").split("\n")[0].strip()
+    except OSError as error:
+        raise CliError(f"cannot read the cloud secret from {file}: {error.strerror}", Exit.USAGE) from error
 
 
 def ask(

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
-from moln.errors import CliError
 from moln.watching import page
-from moln.watching.ask import ask
+from moln.watching.ask import ask, read_secret
 from moln.watching.snapshot import Doors, Snapshot
 from moln_spec.cloudmap import CloudMap
 
@@ -41,13 +40,7 @@ class LocalCloud:
 
     def doors(self) -> Doors:
         """See `Source.doors`."""
-        return Doors({node.name: node.address for node in self._map().nodes}, self._secret())
+        return Doors({node.name: node.address for node in self._map().nodes}, read_secret(self._secret_file))
 
     def _map(self) -> CloudMap:
-        return ask(self._http, self._peer, self._secret(), "/v1/map", CloudMap)
-
-    def _secret(self) -> str:
-        try:
-            return self._secret_file.read_text(encoding="utf-8").split("\n")[0].strip()
-        except OSError as error:
-            raise CliError(f"cannot read the cloud secret from {self._secret_file}: {error.strerror}") from error
+        return ask(self._http, self._peer, read_secret(self._secret_file), "/v1/map", CloudMap)
