@@ -72,16 +72,26 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._gauges = Gauges(registry)
         self._shown = CollectorRegistry()
         self._shown.register(_OfCloud(registry, cloud))
 
     def observe_request(self, seen: Seen) -> None:
         """Count one answered S3 request."""
-        self.requests.labels(seen.operation, str(seen.status)).inc()
-        self.seconds.labels(seen.operation).observe(seen.seconds)
+        count, seconds = self._of_answer(seen.operation, seen.status)
+        count.inc()
+        seconds.observe(seen.seconds)
         self.received.inc(seen.received)
         self.sent.inc(seen.sent)
+
+    def _of_answer(self, operation: str, status: int) -> tuple[Counter, Histogram]:
+        """The counter and the histogram of such answers; to find them by their labels costs more than to count."""
+        found = self._answers.get((operation, status))
+        if found is None:
+            found = self.requests.labels(operation, str(status)), self.seconds.labels(operation)
+            self._answers[operation, status] = found
+        return found
 
     def observe_call(self, call: str, status: int, seconds: float) -> None:
         """Count one answered call on port 9001; `call` is a route, never a path."""

@@ -10,6 +10,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
@@ -38,6 +39,7 @@ class Scope:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
+@lru_cache(maxsize=256)  # a client says the same in all its requests of a day
 def parse_credential(credential: str) -> Scope:
     """Read `key/date/region/service/aws4_request`; ValueError with a sentence."""
     pieces = credential.rsplit("/", 4)
@@ -57,6 +59,7 @@ def parse_credential(credential: str) -> Scope:
     return Scope(access_key, date, region, service)
 
 
+@lru_cache(maxsize=64)  # many requests are signed in the same second
 def parse_date(text: str) -> datetime | None:
     """A time of the form `20260131T120000Z`; None if it isn't one."""
     if not _DATE.fullmatch(text):
