@@ -196,11 +196,11 @@ class Call:
         return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
     def body(self, take: Callable[[bytes], None] | None = None) -> AsyncIterator[bytes]:
-        """The payload, unframed, in pieces as they come, of at most 1 MiB; to be taken once.
+        """The payload, unframed, in blocks of 1 MiB, the last one shorter; to be taken once.
 
-        `take` gets every piece too, in order, perhaps in a thread: all of them when the iterator has ended.
+        `take` gets every block too, in order, perhaps in a thread: all of them when the iterator has ended.
 
-        S3Error, at the latest after the last piece, if it isn't what was signed and declared: nothing may become
+        S3Error, at the latest after the last block, if it isn't what was signed and declared: nothing may become
         visible before the iterator has ended.
         """
         source = Source(self.request.content, self.settings.body_idle, self.expectation.meet)

@@ -1,6 +1,6 @@
 """The body of a request as the client meant it: unframed, and checked to be what was signed and declared.
 
-Pieces pass on while they are being checked; a body that turns out wrong raises S3Error at the latest after its last
+Blocks pass on while they are being checked; a body that turns out wrong raises S3Error at the latest after its last
 byte, so whoever writes must make nothing visible before the iterator has ended. Memory is bounded by `BLOCK`, whatever
 the size; reading stops when the consumer does.
 """
@@ -32,7 +32,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 async def plain(
     source: Source, size: int | None, sha256: str | None, take: Callable[[bytes], None] | None = None
 ) -> AsyncIterator[bytes]:
-    """A body without framing: `size` bytes, with this SHA-256 where one was signed. `take` gets every piece too."""
+    """A body without framing: `size` bytes, with this SHA-256 where one was signed. `take` gets every block too."""
     digest = hashlib.sha256() if sha256 is not None else None
     works = [work for work in (digest.update if digest else None, take) if work is not None]
 
