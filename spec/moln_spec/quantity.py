@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -43,6 +44,15 @@ def short(size: int) -> str:
     while value >= 1000 and unit < len(_SHORT_UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.3g}{_SHORT_UNITS[unit]}"
+
+
+def about(seconds: float) -> str:
+    """A length of time that is an estimate, for people, rounded up: `about 40 s`, `about 3 min`, `about 2.5 h`."""
+    if seconds <= 50:
+        return f"about {max(10, math.ceil(seconds / 10) * 10)} s"
+    if seconds <= 59 * 60:
+        return f"about {math.ceil(seconds / 60)} min"
+    return f"about {math.ceil(seconds / 1800) / 2:g} h"
 
 
 def _checked(text: str) -> str:

@@ -91,6 +91,8 @@ def test_what_moves_is_shown_with_how_far_it_is() -> None:
     change = Change(before=still.map.layout, since=1)
     moving = replace(still, map=still.map.model_copy(update={"change": change}))
     assert "keys move to a new layout (50 % done)" in drawn_of(moving)
+    estimated = replace(moving, pages=(replace(moving.pages[0], seconds_left=130.0), *moving.pages[1:]))
+    assert "(50 % done, about 3 min left)" in drawn_of(estimated)
 
 
 def test_rates_are_what_happened_between_two_looks() -> None:

@@ -193,6 +193,9 @@ def test_progress_is_told_while_a_change_is_under_way() -> None:
     assert (status, reason) == ("True", "Rebalancing")
     assert message == "copying what changes owners: 30 of about 120 keys, 6KiB moved (copying: photos-1)"
     assert verdict(outcome, "Ready")[0] == "True"
+    moving["moving"] = moving["moving"].model_copy(update={"seconds_left": 41.0})
+    outcome = outcome_of(changing, Step(changing), said=moving)
+    assert verdict(outcome, "Progressing")[2].endswith("6KiB moved, about 50 s left")
 
 
 def test_a_spare_does_not_make_a_cloud_unready() -> None:

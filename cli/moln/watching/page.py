@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=5.0)
 _MOVING: Final = "moln_node_moving_registers"
+_MOVING_LEFT: Final = "moln_node_moving_seconds_left"
 _LATENCY: Final = "moln_s3_request_seconds_bucket"
 
 
@@ -67,6 +68,7 @@ class Page:
         bytes: of them, as clients wrote them.
         hints: registers of which it knows that an owner lacks something.
         moving: registers whose owners change: done, and total by estimate; both 0 where nothing moves.
+        seconds_left: how long that goes on, where the node can tell.
         in_flight: S3 requests under way.
         bad: damaged copies that its last scrub found.
         counters: what rates are made of.
@@ -84,6 +86,7 @@ class Page:
     bytes: int = 0
     hints: int = 0
     moving: tuple[int, int] = (0, 0)
+    seconds_left: float | None = None
     in_flight: int = 0
     bad: int = 0
     counters: Counters = Counters(0.0)
@@ -140,6 +143,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         bytes=int(total("moln_node_object_bytes")),
         hints=int(total("moln_node_hints")),
         moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
+        seconds_left=next((sample.value for sample in found[_MOVING_LEFT]), None),
         in_flight=int(total("moln_s3_requests_in_flight")),
         bad=int(total("moln_node_task_progress", kind="scrub", counter="bad")),
         counters=Counters(

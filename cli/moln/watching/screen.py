@@ -11,6 +11,7 @@ from rich.text import Text
 
 from moln.output import size_text
 from moln.watching.assess import Level
+from moln_spec.quantity import about
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def _node(page: Page, rates: Mapping[str, Rates | None] | None) -> dict[str, Any
         "objects": page.objects,
         "object_bytes": page.bytes,
         "waiting_for_repair": page.hints,
-        "moving": {"done": page.moving[0], "total": page.moving[1]},
+        "moving": {"done": page.moving[0], "total": page.moving[1], "seconds_left": page.seconds_left},
         "checks": {check.name: check.state for check in page.checks},
     }
     rate = (rates or {}).get(page.name)
@@ -101,9 +102,11 @@ def _sentence(seen: Snapshot, verdict: Verdict) -> str:
 
 
 def _moved(seen: Snapshot) -> str:
-    """How far the nodes' passes are together, where one runs."""
+    """How far the nodes' passes are together, where one runs, and how long the slowest still takes."""
     done, total = (sum(page.moving[part] for page in seen.pages) for part in (0, 1))
-    return f" ({100 * done // total} % done)" if total else ""
+    left = [page.seconds_left for page in seen.pages if page.seconds_left is not None]
+    until = f", {about(max(left))} left" if left else ""
+    return f" ({100 * done // total} % done{until})" if total else ""
 
 
 def _table(seen: Snapshot, rates: Mapping[str, Rates | None] | None) -> Table:

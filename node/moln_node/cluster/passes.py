@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,8 @@ _POLL_SECONDS: Final = 0.3
 _RETRY_SECONDS: Final = 1.0
 _AT_ONCE: Final = 4
 _LONGEST_REST_SECONDS: Final = 0.5
+_PACE_SECONDS: Final = 5.0
+"""How long a walk must have gone on before its pace says anything."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,8 @@ class Progress:
         seen: of these, looked at so far in the first walk over all.
         moving: of those looked at, the ones whose owners change.
         bytes_before: what `Repair.bytes` was.
+        walked: registers that the walk under way is through with; a pass walks over all of them twice.
+        began: monotonic time of that walk's begin; None while none is under way.
     """
 
     done: int = 0
@@ -53,6 +58,17 @@ class Progress:
     seen: int = 0
     moving: int = 0
     bytes_before: int = 0
+    walked: int = 0
+    began: float | None = None
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long the walk under way still takes at its pace so far; None while nobody can tell.
+
+        The first walk of a pass carries nearly all bytes, the second one looks after them.
+        """
+        if self.began is None or not self.walked or now - self.began < _PACE_SECONDS:
+            return None
+        return (now - self.began) * max(0, self.held - self.walked) / self.walked
 
     @property
     def total(self) -> int:
@@ -131,22 +147,25 @@ class Passes:
     async def _bring(self, since: int, mine: Callable[[Electorate], bool]) -> None:
         """Compare all that is held here and moves, if it is `mine`, with its owners, and bring them what they lack."""
         loop = asyncio.get_running_loop()
+        progress = self.progress or Progress()
+        progress.walked, progress.began = 0, time.monotonic()
         async for page in comparing.held(self._members.own):
             begun = loop.time()
             now = self._now(since)
             moving = [one for one in page if now.owners.moves(one)]
             left = {one for one in moving if mine(now.electorate(one))}
             done = len(left)
-            if self.progress is not None and self.progress.seen < self.progress.held:
-                self.progress.seen += len(page)
-                self.progress.moving += len(moving)
+            if progress.seen < progress.held:
+                progress.seen += len(page)
+                progress.moving += len(moving)
             while left:
                 left = await self._bring_these(self._now(since), left)
                 if left:
                     await asyncio.sleep(_RETRY_SECONDS)
-            if self.progress is not None:
-                self.progress.done += done
+            progress.done += done
+            progress.walked += len(page)
             await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
+        progress.began = None
 
     async def _bring_these(self, now: Obeyed, registers: set[Register]) -> set[Register]:
         """Registers that could not be brought to all their owners now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Gauge
@@ -82,6 +83,11 @@ class Gauges:
         if figures.moving is not None:
             self._moving.labels("done").set(figures.moving.done)
             self._moving.labels("total").set(figures.moving.total)
+        self._known_later.show(
+            "moln_node_moving_seconds_left",
+            "How long the pass over what changes owners goes on at its pace so far.",
+            None if figures.moving is None else figures.moving.seconds_left(time.monotonic()),
+        )
         self._totals.now = figures
         self._show_store(figures.activity)
         self._keys.clear()

@@ -182,7 +182,13 @@ class Node:
             counts=cluster.counts,
             number=cluster.joining.number,
             passed=cluster.passes.passed if self._map.change is not None else None,
-            moving=progress and Moving(done=progress.done, total=progress.total, bytes=cluster.passes.bytes),
+            moving=progress
+            and Moving(
+                done=progress.done,
+                total=progress.total,
+                bytes=cluster.passes.bytes,
+                seconds_left=progress.seconds_left(time.monotonic()),
+            ),
             strays=cluster.joining.left or cluster.shedding.strays,
             registers=await self._registers(),
             hints=await cluster.members.hints.count(),

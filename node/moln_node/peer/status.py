@@ -37,6 +37,9 @@ class Moving(Document):
     done: int = Field(description="Registers that were compared with all their owners, and agree now.")
     total: int = Field(description="Registers here whose owners change: an estimate until the pass is done.")
     bytes: int = Field(description="Bytes of bodies that other nodes took over for it.")
+    seconds_left: float | None = Field(
+        None, description="How long it goes on at its pace so far; none while nobody can tell."
+    )
 
 
 class Standing(Document):

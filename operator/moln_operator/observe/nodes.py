@@ -37,13 +37,16 @@ class NodeCheck(BaseModel):
 
 
 class NodeMoving(BaseModel):
-    """How far a node's pass over what changes owners is."""
+    """How far a node's pass over what changes owners is, and how long it still takes, where it knows."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
+    )
 
     done: int
     total: int
     bytes: int
+    seconds_left: float | None = None
 
 
 class NodeStatus(BaseModel):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from moln_operator.plan.disruption import advice, only_node
-from moln_spec.quantity import short
+from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _progress(outcome: Outcome) -> str:
         return f"{doing} what changes owners"
     done = min(total, sum(found.done for found in moving))
     moved = short(sum(found.bytes for found in moving))
-    return f"{doing} what changes owners: {done} of about {total} keys, {moved}B moved"
+    left = [found.seconds_left for found in moving if found.seconds_left is not None]
+    until = f", {about(max(left))} left" if left else ""
+    return f"{doing} what changes owners: {done} of about {total} keys, {moved}B moved{until}"
 
 
 def _sentence(what: str, waits: str) -> str:
