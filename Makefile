@@ -40,6 +40,11 @@ lint: ## ruff, mypy --strict, import layers, generated files
 unit: ## the tests that need nothing but Python
 	$(RUN) pytest -q -n 2 -m "not lab and not clients and not monitoring and not crash"
 
+.PHONY: pictures
+pictures: lab-up ## the dashboards and the operator's page for docs/, of a cloud on the lab and of an example
+	scripts/install-monitoring
+	MOLN_PICTURES=docs/images $(RUN) pytest --timeout 900 tests/monitoring/test_page.py tests/e2e/test_monitoring.py
+
 .PHONY: soak
 soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1
 	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED))

@@ -249,6 +249,7 @@ _REPAIR: Final = Row(
             "Bytes of bodies that owners took over from others each second: what they had missed, or own now.",
             "Bps",
             Query(f"sum by (pod) ({rate('moln_node_repaired_bytes_total')})", "{{pod}}"),
+            width=12,
         ),
         lines(
             "On the move",
@@ -260,6 +261,7 @@ _REPAIR: Final = Row(
                 "{{pod}}",
             ),
             nothing="nothing moves",
+            width=12,
         ),
         lines(
             "Left on nodes that go",

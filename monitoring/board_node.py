@@ -220,6 +220,7 @@ _REQUESTS: Final = Row(
             "reqps",
             Query(f"sum by (call) ({_rate('moln_peer_requests_total')})", "{{call}}"),
             nothing="no calls",
+            width=12,
         ),
         lines(
             "Time for others",
@@ -229,6 +230,7 @@ _REQUESTS: Final = Row(
                 f"histogram_quantile(0.99, sum by (le, call) ({_rate('moln_peer_request_seconds_bucket')}))", "{{call}}"
             ),
             nothing="no calls",
+            width=12,
         ),
         lines(
             "In vain",
@@ -236,12 +238,14 @@ _REQUESTS: Final = Row(
             "reqps",
             Query(_rate("moln_peer_unanswered_total"), "{{peer}}"),
             nothing="every call was answered",
+            width=12,
         ),
         lines(
             "Waiting for repair",
             "Registers of which this node knows that another owner lacks something.",
             "short",
             Query(f"moln_node_hints{{{HERE}}}", "waiting"),
+            width=12,
         ),
     ),
 )

@@ -45,7 +45,7 @@ _CLOUDS: Final = Row(
             steps=((None, "green"), (1, "red")),
         ),
         stat(
-            "Longest not looked at",
+            "Not looked at for",
             "Time since the last look that ended well, of the Cloud where that is longest ago.",
             "s",
             Query(f"max(time() - moln_operator_cloud_reconciled_timestamp_seconds{{{HERE}}})"),

@@ -14,7 +14,7 @@ import pytest
 import urllib3
 import yaml
 from botocore.exceptions import ClientError
-from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, WINDOW, program
+from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, chosen, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.monitoring, pytest.mark.xdist_group("prometheus")]
 
-CHOSEN = {
-    "$__rate_interval": WINDOW,
-    "$namespace": ".*",
-    "$cloud": "photos",
-    "$pod": "photos-0",
-}
 NOT_YET = {"Full in", "On the move", "In vain"}
 """Have data only where a volume fills (who can say of this machine's?), a layout changes, or a node is away."""
 
@@ -41,14 +35,6 @@ def queries() -> list[Any]:
         for panel in json.loads(path.read_text())["panels"]
         for target in panel.get("targets", ())
     ]
-
-
-def chosen(expr: str) -> str:
-    """The expression as Grafana sends it once its variables are chosen."""
-    for variable, value in CHOSEN.items():
-        expr = expr.replace(variable, value)
-    assert "$" not in expr, "a variable that the dashboard does not have"
-    return expr
 
 
 @pytest.mark.parametrize(("title", "expr"), queries())
