@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 from tests.e2e.cluster import a_cloud
-from tests.e2e.test_scale import clients_at_work, scale
+from tests.e2e.story import clients_at_work, scale
 from tests.monitoring.conftest import DASHBOARDS, chosen, scraping
 from tests.monitoring.drawing import Series, draw, named
 

@@ -136,14 +136,14 @@ def _lines(back: Axes, panel: Json, series: list[Series], unit: str) -> None:
     shown = sorted(series, key=lambda one: -_largest(one))
     stacked = defaults["custom"]["stacking"]["mode"] == "normal"
     if stacked:
-        times = sorted({moment for one in shown for moment, _ in one.points})
-        rows = [[_number(dict(one.points).get(moment, 0.0)) for moment in times] for one in shown]
-        axes.stackplot(times, rows, labels=[one.name for one in shown], alpha=0.75)
+        moments = sorted({moment for one in shown for moment, _ in one.points})
+        rows = [[_number(dict(one.points).get(moment, 0.0)) for moment in moments] for one in shown]
+        axes.stackplot(moments, rows, labels=[one.name for one in shown], alpha=0.75)
     else:
         for one in shown:
-            axes.plot(
-                [moment for moment, _ in one.points], [v for _, v in one.points], lw=1, label=one.name, clip_on=False
-            )
+            times, values = zip(*one.points, strict=True)
+            mark = "." if len(times) < 4 else ""  # a line of one point is none
+            axes.plot(times, values, lw=1, marker=mark, label=one.name, clip_on=False)
     _over_time(axes, unit)
     highest = sum(map(_largest, shown)) if stacked else max(map(_largest, shown))
     axes.set_ylim(0, defaults.get("max", 1.1 * highest or 1))
