@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.e2e.cluster import Clients, a_cloud, eventually
 from tests.e2e.ledger import Ledger
+from tests.e2e.story import clients_at_work, goes_on, pods
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
@@ -68,6 +69,25 @@ def test_a_disk_that_is_wiped_is_refilled_by_the_others(namespace: Namespace) ->
     again = namespace.s3("photos", pod="photos-2")
     for number in range(30):
         assert again.get_object(Bucket="kept", Key=f"k{number}")["Body"].read() == b"%d" % number * 1000
+
+
+def test_the_administrators_key_changes_under_clients(namespace: Namespace) -> None:
+    """Nobody fails while both keys work; afterwards the old one is refused, and clients that take the new one go on."""
+    namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": NODES}, keyGraceSeconds=12))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=16) as ledger:
+        goes_on(ledger)
+        old = namespace.s3("photos")
+        new = {"access_key": "NEWKEY", "secret_key": "new-secret-2"}
+        namespace.patch("secret", "photos-root", {"stringData": new})
+        for name in sorted(pods(namespace)):
+            eventually(namespace.s3("photos", new, pod=name).list_buckets, f"{name} knows the new key", 10)
+        assert old.list_buckets()
+        assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
+        eventually(lambda: ledger.counts["error InvalidAccessKeyId"], "the old key ends", 40)
+        goes_on(ledger)
+    assert {kind for kind in ledger.counts if kind.startswith("error")} == {"error InvalidAccessKeyId"}
 
 
 def _started(namespace: Namespace) -> set[str]:

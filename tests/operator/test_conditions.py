@@ -31,6 +31,12 @@ def condition(outcome: Outcome, kind: str) -> tuple[str, str, str]:
     [
         (an_outcome(), "True", "AllNodesReady", "1 of 1 nodes serve; with one node there is one copy of each object"),
         (an_outcome(observed(pods={}, answers={})), "False", "NodesStarting", "photos-0: its pod does not exist yet"),
+        (
+            an_outcome(observed(pods={}, answers={}, missing={"photos-0": NOW - 181})),
+            "False",
+            "NodesNotReady",
+            "photos-0: Kubernetes does not make its pod; kubectl describe statefulset photos says why",
+        ),
         (an_outcome(observed(answers=SILENT)), "False", "NodesNotReady", "the operator gets no answer: no answer in"),
         (
             an_outcome(observed(pods={"photos-0": a_pod(ready=False, started=False)}, answers=SILENT)),

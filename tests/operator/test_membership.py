@@ -123,18 +123,20 @@ def test_what_an_older_release_does_not_say_is_not_taken_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("pod", "age", "awaited"),
     [
-        (None, 0.0, True),
+        (None, START_SECONDS - 1, True),
+        (None, START_SECONDS + 1, False),
         (a_pod("photos-1"), START_SECONDS - 1, True),
         (a_pod("photos-1"), START_SECONDS + 1, False),
         (a_pod("photos-1", conditions=[{"type": "PodScheduled", "status": "False"}]), 0.0, False),
     ],
 )
 def test_others_wait_only_for_a_pod_that_may_come_up_soon(pod: Known | None, age: float, awaited: bool) -> None:
-    """A pod that is old or has no machine is taken in when it comes."""
+    """A pod that is old or has no machine, or that Kubernetes does not make, is taken in when it comes."""
     found = {}
     if pod is not None:
         found = {"photos-1": replace(pod, content={**pod.content, "created": NOW - age})}
-    state = observed(a_cloud(nodes={"replicas": 2}), pods=found)
+    missing = {} if pod is not None else {"photos-1": NOW - age}
+    state = observed(a_cloud(nodes={"replicas": 2}), pods=found, missing=missing)
     assert seats(state)[1].awaited is awaited
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = 3
-"""The format of the index, in SQLite's user_version. A release opens its own format and refuses others."""
+"""The format of all that is on a disk, in SQLite's user_version."""
+OLDEST_READER: Final = 3
+"""The oldest format whose releases can serve what this one writes, in `meta`: so that an upgrade can be rolled back."""
 
 _APPLICATION: Final = 0x6D6F6C6E  # "moln"
 _VFS: Final = "cksmvfs"
@@ -101,18 +103,23 @@ def _initialise(database: apsw.Connection) -> None:
     database.execute(_SCHEMA)
     database.execute(f"PRAGMA application_id = {_APPLICATION}")
     database.execute(f"PRAGMA user_version = {FORMAT}")
+    database.execute("INSERT INTO meta VALUES ('oldest_reader', ?)", (OLDEST_READER,))
     database.execute("COMMIT")
 
 
 def _check_format(path: Path, database: apsw.Connection) -> None:
-    """Refuse what is not an index of this format with its page checksums on."""
+    """Refuse what is not an index that this release can read, with its page checksums on."""
     if database.pragma("application_id") != _APPLICATION:
         raise UnsupportedFormatError(f"{path} is not the index of a moln node")
     found = database.pragma("user_version")
     if found != FORMAT:
-        raise UnsupportedFormatError(
-            f"{path} has format {found}; this release reads {FORMAT}: run the one that wrote it"
-        )
+        row = database.execute("SELECT value FROM meta WHERE name = 'oldest_reader'").fetchone()
+        oldest = found if row is None else int(row[0])
+        if not oldest <= FORMAT < found:
+            raise UnsupportedFormatError(
+                f"{path} has format {found}, for releases that read {oldest} or newer; this one reads {FORMAT}: run "
+                "the one that wrote it"
+            )
     if database.reserve_bytes("main") != _RESERVED or not database.pragma("checksum_verification"):
         raise CorruptError(f"{path} has lost the space for its page checksums: its header is damaged")
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from moln_operator.observe.nodes import NodeError
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.plan import names
 from moln_operator.plan.disruption import only_node
+from moln_operator.plan.pools import node_names
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import AccessKey, Credentials, MasterKey
 from moln_spec.resources.cloud import Cloud
@@ -52,6 +54,7 @@ class Observer:
         self._inventory = inventory
         self._nodes = nodes
         self._zones = zones
+        self._missed: dict[CloudKey, dict[str, float]] = {}
 
     def is_ours(self, key: CloudKey) -> bool:
         """Whether a Cloud is this operator's and not another's: two never work on one. A missing one is everybody's."""
@@ -65,6 +68,7 @@ class Observer:
         """The state of a cloud; None when there is no such Cloud. ValidationError if the Cloud is not understood."""
         known = self._inventory.get("Cloud", *key)
         if known is None:
+            self._missed.pop(key, None)
             return None
         cloud = Cloud.model_validate(known.content)
         keys, problems = await self._keys(cloud)
@@ -76,7 +80,7 @@ class Observer:
         answers = await self._answers(pods, cluster)
         self._heard(key, answers)
         previous_map = await self._newest_map(key, pods, answers, cluster)
-        return Observed(
+        observed = Observed(
             cloud=cloud,
             storage_nodes=self.storage_nodes(key),
             policies=tuple(
@@ -105,6 +109,7 @@ class Observer:
             cordoned=await self._cordoned(pods, previous_map),
             now=time.time(),
         )
+        return replace(observed, missing=self._missing_since(key, observed))
 
     def storage_nodes(self, key: CloudKey) -> tuple[StorageNode, ...]:
         """The StorageNodes that refer to a Cloud, whether or not that exists."""
@@ -219,6 +224,13 @@ class Observer:
                 if newest is None or (found.uid == newest.uid and found.epoch > newest.epoch):
                     newest = found
         return newest
+
+    def _missing_since(self, key: CloudKey, observed: Observed) -> dict[str, float]:
+        """When each pod that is wanted and does not exist was first missed."""
+        before = self._missed.get(key, {})
+        gone = [name for name in node_names(observed, None) if name not in observed.pods]
+        self._missed[key] = {name: before.get(name, observed.now) for name in gone}
+        return self._missed[key]
 
     async def _cordoned(self, pods: dict[str, Known], cloud_map: CloudMap | None) -> str:
         """The machine of the only node that has the data, where it is cordoned."""

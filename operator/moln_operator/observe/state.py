@@ -58,6 +58,7 @@ class Observed:
         children: every further child, by kind and name.
         answers: what the nodes said, by pod name.
         zones: failure zone of each pod that has been scheduled.
+        missing: when a pod that is wanted was first not found, by name, in seconds since 1970, as far as known.
         cordoned: the machine of the node that alone has the data, where somebody wants to drain it; else empty.
         now: seconds since 1970.
     """
@@ -81,6 +82,7 @@ class Observed:
     children: frozenset[tuple[str, str]] = frozenset()
     answers: Mapping[str, Answer] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, float] = field(default_factory=dict)
     cordoned: str = ""
     now: float = 0.0
 

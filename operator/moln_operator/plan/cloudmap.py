@@ -47,10 +47,10 @@ def seats(observed: Observed) -> tuple[Seat, ...]:
 
 
 def _awaited(observed: Observed, pod: str) -> bool:
-    """Whether a node may be expected to answer within moments: its pod is young, and not in trouble."""
+    """Whether a node may be expected to answer within moments: its pod is young or about to be, and not in trouble."""
     known = observed.pods.get(pod)
     if known is None:
-        return True
+        return observed.now - observed.missing.get(pod, observed.now) < START_SECONDS
     unplaced = known.content["conditions"].get("PodScheduled", {}).get("status") == "False"
     return not unplaced and observed.now - known.content["created"] < START_SECONDS
 

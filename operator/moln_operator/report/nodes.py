@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from moln_operator.observe.nodes import Answer
 from moln_operator.plan import names
+from moln_operator.plan.cloudmap import START_SECONDS
 from moln_operator.plan.pools import node_names, wanted_pools
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ def node_states(outcome: Outcome) -> tuple[NodeState, ...]:
 def _state(outcome: Outcome, pool: str, name: str) -> NodeState:
     pod = outcome.observed.pods.get(name)
     if pod is None:
-        return NodeState(
-            name, pool, exists=False, ready=False, why="its pod does not exist yet", epoch=0, starting=True
-        )
+        why, starting = _not_made(outcome, pool, name)
+        return NodeState(name, pool, exists=False, ready=False, why=why, epoch=0, starting=starting)
     answer = outcome.answers.get(name) or Answer(error="its pod has no address yet")
     status = answer.status
     epoch = status.epoch if status is not None else 0
@@ -79,6 +79,14 @@ def _state(outcome: Outcome, pool: str, name: str) -> NodeState:
     if stranger:
         why = "its volume holds the data of another cloud; give the pool another name, or delete that volume"
     return NodeState(name, pool, exists=True, ready=not why, why=why, epoch=epoch, starting=starting, stranger=stranger)
+
+
+def _not_made(outcome: Outcome, pool: str, name: str) -> tuple[str, bool]:
+    """What to say of a pod that does not exist, and whether that is part of every start."""
+    observed = outcome.observed
+    if observed.now - observed.missing.get(name, observed.now) < START_SECONDS:
+        return "its pod does not exist yet", True
+    return f"Kubernetes does not make its pod; kubectl describe statefulset {pool} says why", False
 
 
 def _why_not(pod: Known, answer: Answer) -> tuple[str, bool]:

@@ -6,7 +6,6 @@ import random
 import shutil
 from typing import TYPE_CHECKING
 
-import apsw
 import pytest
 from tests.node.store.harness import (
     BUCKET,
@@ -25,12 +24,15 @@ from tests.node.store.harness import (
 )
 
 from moln_node.cluster import maintenance
+from moln_node.store.database import FORMAT, connect
 from moln_node.store.errors import CorruptError, NoSuchBucketError, StoreError, UnsupportedFormatError
 from moln_node.store.model import Sealed, Versioning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import apsw
 
 Everything = tuple[tuple[object, ...], dict[str, bytes]]
 
@@ -224,18 +226,46 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
             await maintenance.verify(objects.local, verify, BUCKET, "no such key")
 
 
-async def test_an_index_of_another_format_is_refused_untouched(tmp_path: Path) -> None:
-    """A newer release's index, or something else by that name: a clear refusal, and not one byte changed."""
+def as_written_by(tmp_path: Path, version: int, oldest_reader: int) -> bytes:
+    """Make the index one of a release of this format; the file's bytes."""
+    path = tmp_path / "index.db"
+    database = connect(path)
+    database.execute(f"PRAGMA user_version = {version}")
+    database.execute("UPDATE meta SET value = ? WHERE name = 'oldest_reader'", (oldest_reader,))
+    database.close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("version", "oldest_reader"), [(999, FORMAT + 1), (FORMAT + 1, FORMAT + 1), (FORMAT - 1, FORMAT - 1)]
+)
+async def test_an_index_of_another_format_is_refused_untouched(
+    tmp_path: Path, version: int, oldest_reader: int
+) -> None:
+    """A newer release's index, or an older one's: a refusal that says what is needed, and not one byte changed."""
     async with with_bucket(tmp_path):
         pass
-    database = apsw.Connection(str(tmp_path / "index.db"))
-    database.execute("PRAGMA user_version = 999")
-    database.close()
-    before = (tmp_path / "index.db").read_bytes()
-    with pytest.raises(UnsupportedFormatError, match="999"):
+    before = as_written_by(tmp_path, version, oldest_reader)
+    words = f"format {version}, for releases that read {oldest_reader} or newer; this one reads {FORMAT}"
+    with pytest.raises(UnsupportedFormatError, match=words):
         async with running(tmp_path):
             pass
     assert (tmp_path / "index.db").read_bytes() == before
+
+
+async def test_an_index_of_a_newer_release_that_had_this_one_in_mind_is_served(tmp_path: Path) -> None:
+    """An upgrade is rolled back: what is there is read, and the format stays the newer one's."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", b"before")
+    as_written_by(tmp_path, FORMAT + 1, FORMAT)
+    async with running(tmp_path) as objects:
+        assert await get(objects, "k") == b"before"
+        await put(objects, "l", b"after")
+    async with running(tmp_path) as objects:
+        assert await get(objects, "l") == b"after"
+    database = connect(tmp_path / "index.db")
+    assert database.pragma("user_version") == FORMAT + 1
+    database.close()
 
 
 async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None:
