@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from moln_node.cluster.ballots import BallotClock
 from moln_node.cluster.buckets import Buckets
 from moln_node.cluster.cloud import CloudObjects
+from moln_node.cluster.graves import Graves
 from moln_node.cluster.hints import Hints
 from moln_node.cluster.joining import Joining
 from moln_node.cluster.members import Members
@@ -53,6 +54,8 @@ class Cluster:
         self.joining = Joining(members, self.repair, self.shedding, clock, local.store)
         self.passes = Passes(members, self.repair, self.joining.introduce)
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
+        self.graves = Graves(members)
+        members.own.strays = lambda: self.shedding.strays
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -77,6 +80,7 @@ class Cluster:
         work = {
             "hints": members.hints.run(),
             "sweep": cluster.sweep.run(),
+            "graves": cluster.graves.run(),
             "passes": cluster.passes.run(),
             "shedding": cluster.shedding.run(),
             "joining": cluster.joining.run(),

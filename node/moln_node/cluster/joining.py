@@ -64,6 +64,7 @@ class Joining:
         self.counting.clear()
         self._members.own.voting = False
         own = await self._store.commit(disks.own)
+        self._members.own.collected = own.collected
         now = self._members.now
         if own.number == now.number or not _others(now):
             await self._count(now.number, own.floor)

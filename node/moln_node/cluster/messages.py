@@ -63,10 +63,29 @@ class Accept(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Install(msgspec.Struct, array_like=True, frozen=True):
-    """Take these rows, which a majority of the owners holds, each at its own ballot."""
+    """Take these rows, which a majority of the owners holds, each at its own ballot.
+
+    `generation` is what the receiver reported before it was asked what it has.
+    """
 
     register: Register
     writes: tuple[SlotWrite, ...]
+    generation: int = 0
+
+
+class Collect(msgspec.Struct, array_like=True, frozen=True):
+    """Drop these registers of one space of a bucket, of which all owners hold the same tombstones: key, fingerprint."""
+
+    space: int
+    bucket: str
+    incarnation: bytes
+    graves: tuple[tuple[str, int], ...]
+
+
+class Collected(msgspec.Struct, array_like=True, frozen=True):
+    """How many of them were dropped: those that were still as the fingerprint says."""
+
+    registers: int
 
 
 class Staged(msgspec.Struct, array_like=True, frozen=True):
@@ -147,10 +166,19 @@ class ReportAsk(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True):
-    """The epoch that the node obeys, and `since` of the stage in which it has brought what it is the first to bring."""
+    """How far the node is.
+
+    Attributes:
+        epoch: that it obeys.
+        led: `since` of the stage in which it has brought what it is the first to bring.
+        strays: registers that it holds and others own; -1 where it does not know, or does not count.
+        generation: another one whenever it has dropped tombstones, and after each start.
+    """
 
     epoch: int
     led: int
+    strays: int = -1
+    generation: int = 0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -169,6 +197,8 @@ _DECODERS: Final = {
         Prepare,
         Accept,
         Install,
+        Collect,
+        Collected,
         Vote,
         Staged,
         Scan,

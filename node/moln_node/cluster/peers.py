@@ -16,7 +16,7 @@ import msgspec
 from moln_node import tracing
 from moln_node.cluster import messages
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
-from moln_node.cluster.messages import Enrolled, Fingerprints, PartsAnswer, Report, Staged, UsageAnswer
+from moln_node.cluster.messages import Collected, Enrolled, Fingerprints, PartsAnswer, Report, Staged, UsageAnswer
 from moln_node.logs import REQUEST_HEADER, request_id
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.messages import (
         Accept,
         Ask,
+        Collect,
         Enroll,
         FingerprintsAsk,
         Install,
@@ -111,6 +112,10 @@ class RemoteReplica:
     async def install(self, message: Install) -> Vote:
         """See `Replica.install`."""
         return await self._call("install", message, Vote, INSTALL_SECONDS)
+
+    async def collect(self, message: Collect) -> Collected:
+        """See `Replica.collect`."""
+        return await self._call("collect", message, Collected)
 
     async def scan(self, message: Scan) -> Page:
         """See `Replica.scan`."""

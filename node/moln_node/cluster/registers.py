@@ -16,6 +16,7 @@ from msgspec import structs
 
 from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableError
 from moln_node.cluster.fan import Fan
+from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Accept, Ask, Prepare, SlotWrite
 from moln_node.cluster.quorum import Verdict, View, judge, merge
 from moln_node.store.errors import NoSuchBucketError, StoreError
@@ -170,14 +171,14 @@ class Registers:
         Raises:
             UnavailableError: it may or may not have come about.
         """
-        deadline = _deadline()
+        deadline, begun = _deadline(), elapsed_clock()
         for turn in range(1_000_000):
             ballot = await self._clock.next()
             row = row_at(ballot)
             try:
                 await self._insist(register, ballot, (row,), supply, deadline)
             except _Again:
-                await _back_off(turn, deadline)
+                await _back_off(turn, deadline, begun)
             else:
                 return row
         raise AssertionError
@@ -196,7 +197,7 @@ class Registers:
         whether it writes or refuses. Called again where another write came in between. `beside` is what nodes that are
         no owners have: it is seen, and made sure of, too.
         """
-        deadline = _deadline()
+        deadline, begun = _deadline(), elapsed_clock()
         depth = 1
         for turn in range(1_000_000):
             ballot = await self._clock.next()
@@ -211,7 +212,7 @@ class Registers:
                     continue
                 return view, await self._conclude(now, register, ballot, view, slot, choose, deadline)
             except (_Again, StaleEpochError):
-                await _back_off(turn, deadline)
+                await _back_off(turn, deadline, begun)
         raise AssertionError
 
     async def _decide_here(
@@ -338,6 +339,7 @@ class Registers:
     async def _prepare(self, now: Obeyed, message: Prepare, beside: Mapping[str, KeyState], deadline: float) -> View:
         """The promise of enough owners, and what they accepted before it; StaleEpochError where one is ahead."""
         electorate = now.electorate(message.register)
+        begun = elapsed_clock()
 
         async def call(name: str) -> Vote:
             owner = now.replica(name)
@@ -358,6 +360,8 @@ class Registers:
                 self._clock.saw(vote.state.ballot)
                 promised = {name: v.state for name, v in votes.items() if v.outcome == Outcome.DONE}
                 if electorate.may_write(promised.keys()):
+                    if elapsed_clock() - begun > WINDOW_SECONDS:
+                        break  # this process slept: what some told may be older than the others' graves
                     return merge({**beside, **promised})
         finally:
             fan.cancel()
@@ -513,10 +517,14 @@ def _deadline() -> float:
     return asyncio.get_running_loop().time() + OPERATION_SECONDS
 
 
-async def _back_off(turn: int, deadline: float) -> None:
-    """Wait a little, longer at each turn, and never twice the same; UnavailableError when the time is over."""
+async def _back_off(turn: int, deadline: float, begun: float | None = None) -> None:
+    """Wait a little, longer at each turn, and never twice the same; UnavailableError when the time is over.
+
+    With `begun` also where this machine slept since: what owners would say of the attempt may be forgotten by now.
+    """
     loop = asyncio.get_running_loop()
     pause = random.uniform(0, min(_MOST_BACKOFF_SECONDS, _BACKOFF_SECONDS * 2**turn))  # noqa: S311 (no secret)
-    if loop.time() + pause > deadline:
+    slept = begun is not None and elapsed_clock() - begun > WINDOW_SECONDS
+    if slept or loop.time() + pause > deadline:
         raise UnavailableError("other writes of this key came first for too long: try again")
     await asyncio.sleep(pause)

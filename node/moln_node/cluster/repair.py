@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from moln_node.cluster.errors import PeerError, UnavailableError
-from moln_node.cluster.messages import Ask, Install, SlotWrite
+from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
+from moln_node.cluster.messages import Ask, Install, Report, ReportAsk, SlotWrite
 from moln_node.cluster.quorum import merge
 from moln_node.cluster.registers import Change
 from moln_node.store.errors import NoSuchBucketError, StoreError
@@ -55,6 +56,7 @@ class Repair:
     def __init__(self, members: Members, registers: Registers) -> None:
         self._members = members
         self._registers = registers
+        self._generations: dict[str, int] = {}
         self._healing: set[tuple[Register, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.bytes = self.found = self.healed = 0
@@ -65,7 +67,9 @@ class Repair:
         `beside` is a node that is no owner, and whose rows the owners get too.
         """
         now = self._members.now
+        begun = elapsed_clock()
         electorate = now.electorate(register)
+        await self._hear_generations(now, electorate.owners)
         states = await self._states(now, register, electorate.owners)
         extra = {} if not beside else await self._states(now, register, (beside,))
         if not electorate.may_write(states.keys()) or (beside and not extra):
@@ -76,6 +80,8 @@ class Repair:
             return True
         states = await self._states(now, register, electorate.owners)
         view = merge({**extra, **states})
+        if elapsed_clock() - begun > WINDOW_SECONDS:
+            return False  # what some told may be older than the others' graves
         told = [await self._tell(now, register, owner, state, view) for owner, state in states.items()]
         return len(states) == len(electorate.owners) and all(told)
 
@@ -115,13 +121,19 @@ class Repair:
         """
         for _ in range(_TRIES):
             now = self._members.now
+            begun = elapsed_clock()
             electorate = now.electorate(register)
+            await self._hear_generations(now, (owner,))
             states = await self._states(now, register, tuple(name for name in electorate.owners if name != owner))
             if not electorate.may_write(states.keys()):
                 break
             view = merge(states)
             loose = await self._settle(electorate, register, view, {})
-            if not loose and await self._tell(now, register, owner, KeyState(), view):
+            if (
+                not loose
+                and elapsed_clock() - begun <= WINDOW_SECONDS
+                and await self._tell(now, register, owner, KeyState(), view)
+            ):
                 return
         raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from the other owners now")
 
@@ -181,6 +193,16 @@ class Repair:
                 raise answer
         return {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, KeyState)}
 
+    async def _hear_generations(self, now: Obeyed, names: tuple[str, ...]) -> None:
+        """Learn of each owner, before it is asked what it has, which tombstones it has dropped by then."""
+        unknown = [name for name in names if name not in self._generations]
+        asked = [now.replica(name).report(ReportAsk()) for name in unknown]
+        for name, report in zip(unknown, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            if isinstance(report, Report):
+                self._generations[name] = report.generation
+            elif not isinstance(report, PeerError | StoreError):
+                raise report
+
     async def _tell(self, now: Obeyed, register: Register, owner: str, state: KeyState, view: View) -> bool:
         """Install at one owner what is decided and it does not have."""
         has = {(row.version, row.ballot) for row in state.rows}
@@ -190,7 +212,8 @@ class Repair:
         electorate = now.electorate(register)
         if not all(electorate.settled(view.holders[row.slot]) for row in lacks):
             return False  # another write is under way: it will be looked at again
-        message = Install(register, tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in lacks))
+        writes = tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in lacks)
+        message = Install(register, writes, self._generations.get(owner, 0))
         try:
             replica = now.replica(owner)
             vote = await replica.install(message)
@@ -198,6 +221,8 @@ class Repair:
                 vote = await replica.install(message)
         except (PeerError, StoreError):
             return False
+        if vote.outcome == Outcome.OLD:
+            self._generations.pop(owner, None)
         if vote.outcome == Outcome.DONE:
             self.bytes += sum(row.document.size for row in lacks if needs_bytes(row))
         return vote.outcome in {Outcome.DONE, Outcome.GONE}

@@ -19,6 +19,7 @@ from xxhash import xxh3_128
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import (
     Ask,
+    Collected,
     Enrolled,
     Fingerprints,
     PartsAnswer,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.local import LocalStore
     from moln_node.cluster.messages import (
         Accept,
+        Collect,
         Enroll,
         FingerprintsAsk,
         Install,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from moln_node.store.transaction import Transaction
 
 STAGED_SECONDS: Final = 900.0
+_NOTHING_IS_NEWS: Final = b"\xff" * 12
 
 
 class Replica(Protocol):
@@ -93,6 +96,10 @@ class Replica(Protocol):
 
     def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a version, checked, from `start` up to `end`."""
+        ...
+
+    async def collect(self, message: Collect) -> Collected:
+        """Drop tombstones that all owners hold."""
         ...
 
     async def scan(self, message: Scan) -> Page:
@@ -149,6 +156,9 @@ class LocalReplica:
         store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
+        collected: nor below this one, the newest of the tombstones that were dropped.
+        generation: another one whenever tombstones are dropped: what was seen of this node before may be older.
+        strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
         led: `since` of the stage of a change for which this node has brought everything to its new owners that it is
@@ -165,6 +175,9 @@ class LocalReplica:
         self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
         self.voting = True
         self.floor = registers.NEVER
+        self.collected = registers.NEVER
+        self.generation = secrets.randbits(48)
+        self.strays: Callable[[], int | None] = lambda: None
         self.alone = False
         self.led = 0
 
@@ -191,7 +204,9 @@ class LocalReplica:
         leave = self.gate.enter(epoch)
         try:
             return await self.store.commit(
-                lambda tx: steps.prepare(tx, message.register, message.ballot, message.slot, message.depth, self.floor)
+                lambda tx: steps.prepare(
+                    tx, message.register, message.ballot, message.slot, message.depth, self._least_ballot
+                )
             )
         finally:
             leave()
@@ -204,7 +219,7 @@ class LocalReplica:
             message.register,
             message.writes,
             lambda tx, writes, room: steps.accept(
-                tx, message.register, message.ballot, writes, self.floor, room, seen=seen, alone=self.alone
+                tx, message.register, message.ballot, writes, self._least_ballot, room, seen=seen, alone=self.alone
             ),
         )
 
@@ -214,8 +229,48 @@ class LocalReplica:
             epoch,
             message.register,
             message.writes,
-            lambda tx, writes, room: steps.install(tx, message.register, writes, room, alone=self.alone),
+            lambda tx, writes, room: steps.install(
+                tx,
+                message.register,
+                writes,
+                room,
+                buried=registers.NEVER if message.generation == self.generation else self._oldest_news,
+                alone=self.alone,
+            ),
         )
+
+    @property
+    def _least_ballot(self) -> bytes:
+        """Nothing below is accepted. Looked at within the transaction: dropping tombstones raises it in one."""
+        return max(self.floor, self.collected)
+
+    @property
+    def _oldest_news(self) -> bytes:
+        """What a sender brings who has not heard of the last graves that were dropped is news above this ballot only.
+
+        An empty disk does not know which graves the one before it had dropped.
+        """
+        return self._least_ballot if self.voting else _NOTHING_IS_NEWS
+
+    async def collect(self, message: Collect, epoch: int) -> Collected:
+        """See `Replica.collect`."""
+        self._require_vote()
+        leave = self.gate.enter(epoch)
+
+        def drop(tx: Transaction) -> Collected:
+            self.generation += 1
+            dropped = 0
+            for key, fingerprint in message.graves:
+                register = Register(message.space, key, message.bucket, message.incarnation)
+                newest = steps.collect(tx, register, fingerprint)
+                dropped += newest != registers.NEVER
+                self.collected = max(self.collected, newest)
+            disks.keep_collected(tx, self.collected)
+            return Collected(dropped)
+
+        committing = self.store.commit(drop)
+        committing.add_done_callback(lambda _: leave())
+        return await asyncio.shield(committing)
 
     async def heal(self, register: Register, row: Row, source: str) -> bool:
         """Replace the damaged bytes of a version with those of another owner; whether that was done."""
@@ -483,7 +538,8 @@ class LocalReplica:
 
     async def report(self, _: ReportAsk) -> Report:
         """See `Replica.report`."""
-        return Report(self.gate.obeyed, self.led)
+        strays = self.strays() if self.voting else None
+        return Report(self.gate.obeyed, self.led, -1 if strays is None else strays, self.generation)
 
     def _require_vote(self) -> None:
         if not self.voting:
@@ -521,6 +577,10 @@ class OwnReplica:
     async def install(self, message: Install) -> Vote:
         """See `Replica.install`."""
         return await self._local.install(message, self._epoch)
+
+    async def collect(self, message: Collect) -> Collected:
+        """See `Replica.collect`."""
+        return await self._local.collect(message, self._epoch)
 
     async def scan(self, message: Scan) -> Page:
         """See `Replica.scan`."""

@@ -17,6 +17,7 @@ from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
 from moln_node.cluster.messages import (
     Accept,
     Ask,
+    Collect,
     Enroll,
     FingerprintsAsk,
     Install,
@@ -48,6 +49,7 @@ def add_routes(app: web.Application, replica: LocalReplica) -> None:
         ("prepare", _at_epoch(Prepare, replica.prepare)),
         ("accept", _at_epoch(Accept, replica.accept)),
         ("install", _at_epoch(Install, replica.install)),
+        ("collect", _at_epoch(Collect, replica.collect)),
         ("scan", _at_epoch(Scan, replica.scan)),
         ("parts", _answering(PartsAsk, replica.parts)),
         ("usage", _answering(UsageAsk, replica.usage)),

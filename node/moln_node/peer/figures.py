@@ -34,6 +34,7 @@ class Totals:
     damage_found: int
     damage_healed: int
     sweep_differing: int
+    graves_collected: int = 0
     unanswered: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -116,6 +117,7 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
             damage_found=cluster.repair.found,
             damage_healed=cluster.repair.healed,
             sweep_differing=cluster.sweep.differed,
+            graves_collected=cluster.graves.collected,
             unanswered=cluster.members.session.unanswered,
         ),
         swept=cluster.sweep.ended,

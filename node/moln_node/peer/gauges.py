@@ -167,6 +167,7 @@ class _Totals(Collector):
             ("commit_steps", "Changes that they were made of.", activity.steps),
             ("commit_seconds", "Time that they took.", activity.commit_seconds),
             ("collected_bodies", "Bodies without a reference that were removed.", activity.collected),
+            ("graves_collected", "Deleted keys whose owners were asked to drop the rest.", totals.graves_collected),
         ):
             yield CounterMetricFamily(f"moln_node_{name}", meaning, value=value)
         unanswered = CounterMetricFamily(

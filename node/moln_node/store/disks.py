@@ -19,6 +19,7 @@ _DISK: Final = "disk"
 _MEMBER: Final = "member"
 _NUMBER: Final = "member-number"
 _REFILLING: Final = "refilling"
+_COLLECTED: Final = "collected"
 _LENGTH: Final = 16
 
 
@@ -30,6 +31,7 @@ class Membership:
         disk: its id.
         number: as which member it counts, or counted before it was given another number; None: it never did.
         floor: the ballot that it accepts nothing below.
+        collected: the newest ballot of tombstones that were dropped here: nothing below it is accepted either.
         refilling: it takes the place of a disk that was lost, and is not full yet.
     """
 
@@ -37,6 +39,7 @@ class Membership:
     number: int | None
     floor: bytes
     refilling: bool
+    collected: bytes = b""
 
 
 def own(tx: Transaction) -> Membership:
@@ -48,7 +51,8 @@ def own(tx: Transaction) -> Membership:
     floor = _value(tx.db, _MEMBER)
     number = _value(tx.db, _NUMBER)
     counted = None if number is None else int.from_bytes(number, "big")
-    return Membership(disk, counted, floor or b"", _value(tx.db, _REFILLING) is not None)
+    refilling = _value(tx.db, _REFILLING) is not None
+    return Membership(disk, counted, floor or b"", refilling, _value(tx.db, _COLLECTED) or b"")
 
 
 def begin_refill(tx: Transaction) -> None:
@@ -61,6 +65,11 @@ def become_member(tx: Transaction, number: int, floor: bytes) -> None:
     _keep(tx, _MEMBER, floor)
     _keep(tx, _NUMBER, number.to_bytes(4, "big"))
     _drop(tx, _REFILLING)
+
+
+def keep_collected(tx: Transaction, ballot: bytes) -> None:
+    """Remember the newest ballot of the tombstones that were dropped."""
+    _keep(tx, _COLLECTED, ballot)
 
 
 def leave(tx: Transaction) -> None:

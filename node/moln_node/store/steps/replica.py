@@ -148,9 +148,14 @@ def install(
     writes: Sequence[Write],
     reservations: Sequence[Reservation] = (),
     *,
+    buried: bytes = NEVER,
     alone: bool = False,
 ) -> Vote:
-    """Take rows that a majority of the owners holds, each at its own ballot, where they are newer than what is here."""
+    """Take rows that a majority of the owners holds, each at its own ballot, where they are newer than what is here.
+
+    `buried` is for a sender who may not have seen that tombstones were dropped here: up to that ballot what is not here
+    may have been deleted.
+    """
     bucket_id = _place(tx, register)
     if isinstance(bucket_id, Outcome) and bucket_id is not Outcome.CLOSING:
         return Vote(bucket_id)
@@ -160,6 +165,8 @@ def install(
     newest = next(lookup.rows(tx.db, bucket_id, key), None)
     slots = [(_in_slot(tx, bucket_id, key, write.row, newest), write) for write in writes]
     newer = [(there, write) for there, write in slots if there is None or write.row.ballot > _ballot(there)]
+    if register.space != Space.BUCKETS and any(there is None and write.row.ballot <= buried for there, write in newer):
+        return Vote(Outcome.OLD)
     if not all(_has_bytes(tx, there, write, register) for there, write in newer):
         return Vote(Outcome.MISSING)
     for there, write in newer:
@@ -187,6 +194,27 @@ def shed(tx: Transaction, register: Register, fingerprint: int) -> bool:
         tx.remove(bucket_id, key, *found)
     tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
     return True
+
+
+def collect(tx: Transaction, register: Register, fingerprint: int) -> bytes:
+    """Drop a register of tombstones alone that is as the fingerprint says, with no newer promise.
+
+    The newest ballot of it, below which nothing may be accepted from now on; NEVER where nothing was dropped.
+    """
+    row = tx.buckets.get(register.bucket)
+    if register.space == Space.BUCKETS or row is None or row.incarnation != register.incarnation:
+        return NEVER
+    bucket_id, key = registers.number(register.space, row.id), register.key.encode()
+    rows = list(lookup.rows(tx.db, bucket_id, key))
+    newest = max(map(_ballot, rows), default=NEVER)
+    promised = registers.promise(tx.db, bucket_id, key)
+    known = registers.fingerprint(tx.db, bucket_id, key)
+    if not all(found[1].tombstone for found in rows) or promised > newest or known != fingerprint:
+        return NEVER
+    for found in rows:
+        tx.remove(bucket_id, key, *found)
+    tx.db.execute("DELETE FROM promise WHERE bucket = ? AND key = ?", (bucket_id, key))
+    return newest
 
 
 def heal(tx: Transaction, register: Register, write: Write, reservations: Sequence[Reservation] = ()) -> Vote:
