@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import a_cloud, eventually
-from tests.e2e.story import clients_at_work, goes_on, reasons, says
-from tests.e2e.test_chart import CHART, helm
+from tests.e2e.story import clients_at_work, goes_on, pods, reasons, says
+from tests.e2e.test_chart import CHART, helm, values
 
 from moln_lab.errors import LabError
 from moln_lab.faults import Faults
@@ -97,6 +97,27 @@ def test_a_machine_that_never_comes_back_is_made_up_for_elsewhere(namespace: Nam
         assert machine_of(namespace, "photos-1") != machine
         assert [node["number"] for node in namespace.map("photos")["nodes"]] == [0, 3, 2]
         goes_on(ledger)
+
+
+def test_the_machine_of_the_operator_dies_too(namespace: Namespace, faults: Faults) -> None:
+    """Installed by the chart, it comes up on another machine, and says which node is silent."""
+    helm(namespace, "install", "moln", str(CHART), *values(namespace), "--set", "cloud.enabled=false")
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_settled("photos", "3/3", 150)
+    (operator,) = namespace.list("pods", "app.kubernetes.io/name=moln-operator")
+    machine = operator["spec"]["nodeName"]
+    away = [pod for pod in sorted(pods(namespace)) if machine_of(namespace, pod) == machine]
+    with clients_at_work(namespace, seed=17) as ledger:
+        faults.kill_node(machine)
+        began = time.monotonic()
+        told = says(namespace, "photos", "Ready", "NodesNotReady", 90)["message"]
+        print(f"told after {time.monotonic() - began:.1f} s: {told}")  # noqa: T201 (shown with -s)
+        assert away
+        assert all(f"{pod}: the operator gets no answer" in told for pod in away)
+        goes_on(ledger)
+        faults.start_node(machine)
+        namespace.wait_settled("photos", "3/3", 120)
+    helm(namespace, "uninstall", "moln", "--wait")
 
 
 def test_a_drain_takes_one_node_of_three_and_no_second(namespace: Namespace, faults: Faults) -> None:
