@@ -1,6 +1,6 @@
 """The node's log: one line per event on stderr, as JSON or text, with the request's id and never a secret.
 
-Called once by the process; `request_id` is set by whoever serves a request. Touches only `logging` and stderr.
+Called once by the process; `request_id` is set by whoever serves a request. Touches `logging`, `tracing` and stderr.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
+
+from moln_node import tracing
 
 if TYPE_CHECKING:
     from moln_node.settings import LogFormat
@@ -48,8 +50,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request := request_id.get():
-            line["request_id"] = request
+        line.update(_origin())
         line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -63,12 +64,17 @@ class TextFormatter(logging.Formatter):
         """The record as one line, and the traceback if there is one."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         extras = [f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD]
-        if request := request_id.get():
-            extras.append(f"request_id={request}")
+        extras += [f"{name}={value}" for name, value in _origin().items()]
         line = " ".join([stamp, record.levelname.ljust(7), record.getMessage(), *extras])
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return redact(line)
+
+
+def _origin() -> dict[str, str]:
+    """Which request a line is about: its id, and its trace where it has one."""
+    found = {"request_id": request_id.get(), "trace_id": tracing.trace_id()}
+    return {name: value for name, value in found.items() if value}
 
 
 def set_up(log_format: LogFormat, *, access_log: bool = True) -> None:

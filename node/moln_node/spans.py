@@ -98,6 +98,11 @@ class OtlpSpans:
         if status >= 500:
             span.set_status(Status(StatusCode.ERROR))
 
+    def trace_id(self) -> str:
+        """See `tracing.trace_id`."""
+        context = trace.get_current_span().get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.trace_flags.sampled else ""
+
     def close(self) -> None:
         """See `tracing.Spans.close`. A collector that does not answer is waited for so long and no longer."""
         closing = threading.Thread(target=self._provider.shutdown, name="moln-traces-end", daemon=True)

@@ -44,6 +44,10 @@ class Spans(Protocol):
         """See `tell`."""
         ...
 
+    def trace_id(self) -> str:
+        """See `trace_id`."""
+        ...
+
     def close(self) -> None:
         """Send what waits, within bounds; blocks."""
         ...
@@ -105,3 +109,8 @@ def tell(status: int, name: str = "", **facts: str | int) -> None:
     """
     if _spans is not None:
         _spans.tell(status, name, facts)
+
+
+def trace_id() -> str:
+    """The trace that this task works for, as collectors write it; empty where there is none, or it is not sampled."""
+    return "" if _spans is None else _spans.trace_id()

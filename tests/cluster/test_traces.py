@@ -55,11 +55,13 @@ async def test_one_trace_from_the_client_to_each_owners_commit(tmp_path: Path) -
             assert answer.status == 200
             assert (await client.call(node, "GET", "/bucket/none")).status == 404
 
-        def commits() -> set[str]:
-            return {node for node, span in of_trace(collector, TRACE).values() if span.name == "store/commit"}
+        def whole() -> bool:
+            spans = of_trace(collector, TRACE)
+            commits = {node for node, span in spans.values() if span.name == "store/commit"}
+            parents = {span.parent_span_id for _, span in spans.values()} - {bytes.fromhex(CALLER)}
+            return commits == {"n0", "n1", "n2"} and parents <= spans.keys()
 
-        await until("every owner has told of its commit", lambda: commits() == {"n0", "n1", "n2"})
-        await until("so has the front", lambda: any(s.name == "PutObject" for _, s in collector.spans()))
+        await until("every owner has told of its commit, and what is above it has come too", whole)
         found = of_trace(collector, TRACE)
         (front,) = (span for _, span in found.values() if span.parent_span_id.hex() == CALLER)
         told = values(list(front.attributes))
@@ -73,6 +75,7 @@ async def test_one_trace_from_the_client_to_each_owners_commit(tmp_path: Path) -
             "url.path": "/bucket/k",
             "moln.request.id": answer.headers["x-amz-request-id"],
         }
+        assert f"trace_id={TRACE}" in node.log()
         for owner in ("n1", "n2"):
             (commit, *_) = (span for node, span in found.values() if (node, span.name) == (owner, "store/commit"))
             _, served = found[commit.parent_span_id]
