@@ -31,7 +31,7 @@ LAG_SECONDS: Final = 300.0
 WINDOW_SECONDS: Final = 60.0
 """Whoever decides or installs what several owners told has heard all of them within this time: far below the lag."""
 _MOST_CONFIRMED: Final = 200_000
-_PAUSE_SECONDS: Final = 0.1
+_LONGEST_REST_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -81,16 +81,19 @@ class Graves:
         if not await self._is_calm(now):
             return 0
         before, self._confirmed = self._confirmed, {}
+        loop = asyncio.get_running_loop()
         collected = 0
         for row in list(self._members.own.store.buckets.values()):
             for space in (Space.OBJECTS, Space.UPLOADS):
                 where = (space, row.bucket.name, row.incarnation)
+                begun = loop.time()
                 async for entries in comparing.rows(self._members.own.page, *where):
                     live = {entry.key for entry in entries if entry.row.live}
                     dead = dict.fromkeys(entry.key for entry in entries if entry.key not in live)
                     graves = [Register(space, key.decode(), row.bucket.name, row.incarnation) for key in dead]
                     collected += await self._collect_these(now, graves, before, lag)
-                    await asyncio.sleep(_PAUSE_SECONDS if graves else 0)
+                    await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))  # half of the time is clients'
+                    begun = loop.time()
         self.collected += collected
         if collected:
             _log.info("what was left of %d deleted keys and uploads is dropped", collected)
