@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from moln_node.cluster.members import Members, Obeyed
 
-INTERVAL_SECONDS: Final = 900.0
-LAG_SECONDS: Final = 300.0
+LAG_SECONDS: Final = 3600.0
+INTERVAL_SECONDS: Final = 2 * LAG_SECONDS  # half of it at the least, so that each walk can end what the last one began
 WINDOW_SECONDS: Final = 60.0
 """Whoever decides or installs what several owners told has heard all of them within this time: far below the lag."""
-_MOST_CONFIRMED: Final = 200_000
+_MOST_CONFIRMED: Final = 100_000
 _LONGEST_REST_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
 
