@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,21 +12,26 @@ from tests.cluster.in_process import running
 from tests.cluster.test_repair import LIKE, agree, forget, put
 from tests.cluster.test_two_lists import changing, silence
 
+from moln_node.cluster import maintenance, owed
 from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.messages import Ask, Prepare
+from moln_node.peer.tasks import Progress
 from moln_node.store.errors import NoSuchKeyError
-from moln_node.store.model import Bucket, Precondition
+from moln_node.store.model import Bucket, Precondition, Versioning
 from moln_node.store.registers import Register, Space
 from moln_spec.cloudmap import MapPolicy
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from moln_node.cluster.cluster import Cluster
+    from moln_node.store.model import Record
     from moln_node.store.registers import Row
 
+_SECONDS = 60.0
 SMALL, LARGE = b"few", b"many" * 50_000
 
 
@@ -153,3 +161,210 @@ async def test_read_one_passes_damage_over(tmp_path: Path) -> None:
         path.write_bytes(stored)
         async with clusters[1].objects.open("room", "k") as reading:
             assert b"".join([piece async for piece in reading.read(0, len(LARGE))]) == LARGE
+
+
+async def owing(cluster: Cluster) -> tuple[int, int]:
+    """What a node owes, and its dead letters."""
+    return await cluster.members.owed.count()
+
+
+async def settled(clusters: list[Cluster]) -> None:
+    """Wait until nobody owes anything."""
+    deadline = time.monotonic() + _SECONDS
+    while any([(await owing(cluster))[0] for cluster in clusters]):
+        assert time.monotonic() < deadline, [await owing(cluster) for cluster in clusters]
+        await asyncio.sleep(0.02)
+
+
+class Spots:
+    """Five nodes, three of which own the key `k` in the bucket `room`: `own` and the other two."""
+
+    def __init__(self, clusters: list[Cluster], register: Register) -> None:
+        self.clusters = clusters
+        self.register = register
+        self.numbers = owners(clusters, register)
+        self.owners = [clusters[number] for number in self.numbers]
+
+    def only(self, *places: int) -> None:
+        """Of the owners these answer; of the other nodes all."""
+        silence(self.clusters, *(number for place, number in enumerate(self.numbers) if place not in places))
+
+    async def put(self, place: int, data: bytes) -> Record:
+        """Put through an owner that takes the write, and wait until the others have refused."""
+        record = await put(self.owners[place], "k", data)
+        await self.quiet()
+        return record
+
+    async def quiet(self) -> None:
+        """Wait until nothing is on its way to an owner any more."""
+        while late := [task for cluster in self.clusters for task in cluster.registers._late]:  # noqa: SLF001
+            await asyncio.wait(late)
+
+    async def shown(self) -> list[tuple[Row, ...]]:
+        """What each owner's disk has."""
+        return await rows(self.owners, self.register)
+
+    async def converged(self) -> list[Row]:
+        """Wait until nothing is owed and all owners hold the same: what that is."""
+        await settled(self.clusters)
+        await agree(self.owners, self.register)
+        return list((await self.shown())[0])
+
+
+@asynccontextmanager
+async def five(tmp_path: Path, **policy: Any) -> AsyncIterator[Spots]:
+    """Five nodes that acknowledge writes by one."""
+    async with cloud(tmp_path, 5, **{"write": "one", **policy}) as clusters:
+        yield Spots(clusters, await make_room(clusters, "k"))
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE])
+async def test_write_one_is_acknowledged_by_one_disk_and_comes_to_all(tmp_path: Path, data: bytes) -> None:
+    """Two of three owners are silent: the third takes the write, owes it, and the others get it when they are back."""
+    async with five(tmp_path) as spots:
+        spots.only(0)
+        record = await spots.put(0, data)
+        assert [len(there) for there in await spots.shown()] == [1, 0, 0]
+        assert await owing(spots.owners[0]) == (1, 0)
+        spots.only(0, 1, 2)
+        assert [row.document.etag for row in await spots.converged()] == [record.etag]
+        for cluster in spots.clusters:
+            async with cluster.objects.open("room", "k") as reading:
+                assert b"".join([piece async for piece in reading.read(0, len(data))]) == data
+        spots.only(1)
+        await spots.owners[0].objects.delete("room", "k")
+        await spots.quiet()
+        spots.only(0, 1, 2)
+        assert [row.live for row in await spots.converged()] == [False]
+
+
+async def test_write_one_needs_one_owner_and_a_majority_more(tmp_path: Path) -> None:
+    """Without any owner there is nobody to owe it; where the policy says majority one is too few."""
+    async with five(tmp_path) as spots:
+        spots.only()
+        with pytest.raises(UnavailableError, match="too few"):
+            await put(spots.clusters[0], "k", SMALL)
+    async with five(tmp_path / "other", write="majority") as spots:
+        spots.only(0)
+        with pytest.raises(UnavailableError):
+            await put(spots.owners[0], "k", SMALL)
+
+
+async def test_what_is_owed_outlives_its_node(tmp_path: Path) -> None:
+    """The queue is on the disk that acknowledged: after a restart of all nodes it is delivered."""
+    async with five(tmp_path) as spots:
+        spots.only(2)
+        record = await put(spots.clusters[0], "k", LARGE)
+    async with cloud(tmp_path, 5, write="one") as clusters:
+        again = Spots(clusters, spots.register)
+        assert [row.document.etag for row in await again.converged()] == [record.etag]
+
+
+async def test_what_is_owed_is_not_lost_to_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two owners decide anew what was there before, and the third takes that: its own newer write still wins."""
+    async with five(tmp_path) as spots:
+        await spots.put(0, b"old")
+        await spots.converged()
+        spots.only(0)
+        record = await spots.put(0, b"newer")
+        monkeypatch.setattr(spots.owners[0].members.owed, "_counts", lambda: False)  # it is not delivered yet
+        spots.only(1, 2)
+        await spots.owners[1].objects.set_attributes("room", "k", None, tags={"of": "old"})
+        spots.only(0, 1, 2)
+        await spots.owners[1].repair.run(spots.register)
+        assert {there[0].document.size for there in await spots.shown()} == {3}  # the newer one is only owed any more
+        assert await owing(spots.owners[0]) == (1, 0)
+        monkeypatch.undo()
+        [row] = await spots.converged()
+        assert (row.document.etag, row.document.tags) == (record.etag, {})
+
+
+async def test_what_is_owed_gives_way_to_a_newer_version(tmp_path: Path) -> None:
+    """A conditional write of a majority that has not seen it, and a write that another disk owes: the last one wins."""
+    async with five(tmp_path) as spots:
+        await spots.put(0, b"old")
+        await spots.converged()
+        spots.only(0)
+        await spots.put(0, b"owed")
+        spots.only(1, 2)
+        await spots.owners[1].objects.delete("room", "k", precondition=Precondition(if_match="*"))
+        spots.only(0, 1, 2)
+        assert [row.live for row in await spots.converged()] == [False]
+        spots.only(0)
+        await spots.put(0, b"first")
+        spots.only(2)
+        last = await spots.put(2, b"second")
+        spots.only(0, 1, 2)
+        assert [row.document.etag for row in await spots.converged()] == [last.etag]
+
+
+async def test_a_disk_owes_the_newest_of_a_slot_only(tmp_path: Path) -> None:
+    """An overwrite takes the place of what was owed; nothing of either is left when it is settled."""
+    async with five(tmp_path) as spots:
+        spots.only(0)
+        for data in (LARGE, b"2", LARGE + b"3"):
+            last = await spots.put(0, data)
+        assert await owing(spots.owners[0]) == (1, 0)
+        spots.only(0, 1, 2)
+        assert [row.document.etag for row in await spots.converged()] == [last.etag]
+        store = spots.owners[0].members.own.store
+        left = await store.look(lambda db: db.execute("SELECT sum(refs), count(*) FROM body").fetchone())
+        assert left == (1, 1)
+        assert await store.look(lambda db: db.execute("SELECT count(*) FROM small").fetchone()) == (0,)
+
+
+async def test_versions_that_two_disks_owe_both_stay(tmp_path: Path) -> None:
+    """In a versioned bucket each write is a version of its own."""
+    async with five(tmp_path) as spots:
+        await spots.clusters[0].objects.set_bucket("room", versioning=Versioning.ENABLED)
+        made = []
+        for place in (0, 2):
+            spots.only(place)
+            made.append((await spots.put(place, b"%d" % place)).version)
+        spots.only(0, 1, 2)
+        assert {row.version for row in await spots.converged()} == {version.to_bytes() for version in made}
+
+
+async def test_what_can_not_be_delivered_is_a_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, tried again when somebody asks for that, and dropped by his word only."""
+    monkeypatch.setattr(owed, "MOST_TRIES", 2)
+    monkeypatch.setattr(owed, "_FIRST_BACKOFF_SECONDS", 0.01)
+    async with five(tmp_path) as spots:
+        spots.only(0)
+        record = await spots.put(0, b"letter")
+        deadline = time.monotonic() + _SECONDS
+        while await owing(spots.owners[0]) != (0, 1):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        told = Progress()
+        await maintenance.letters(spots.owners[0], told, action="list")
+        assert told.counts == {"dead": 1, "owed": 0, "bytes": 6}
+        assert told.findings[0].startswith(f"room/k: version {record.version.encode()}, 6 bytes: ")
+        spots.only(0, 1, 2)
+        await asyncio.sleep(0.3)
+        assert await owing(spots.owners[0]) == (0, 1)
+        await maintenance.letters(spots.owners[0], Progress(), action="replay")
+        assert [row.document.etag for row in await spots.converged()] == [record.etag]
+        assert await owing(spots.owners[0]) == (0, 0)
+
+
+async def test_a_node_that_leaves_is_not_empty_while_it_owes(tmp_path: Path) -> None:
+    """Its proof of empty has what it owes in it; that goes to the owners of today."""
+    async with cloud(tmp_path, 4, write="one") as clusters:
+        register = await make_room(clusters, "k")
+        for epoch in (2, 3):
+            stage = changing(clusters[0].members.map, "confirming")
+            drawn = stage.model_copy(update={"epoch": epoch, "change": stage.change if epoch == 2 else None})
+            if epoch == 3:
+                silence(clusters, 1, 2, 3)
+                record = await put(clusters[0], "k", SMALL)
+            for cluster in clusters:
+                await cluster.adopt(drawn)
+        assert await clusters[0].strays() in (None, 2)
+        silence(clusters)
+        deadline = time.monotonic() + _SECONDS
+        while await clusters[0].strays() != 0:
+            assert time.monotonic() < deadline, await clusters[0].strays()
+            await asyncio.sleep(0.02)
+        for there in await rows(clusters[1:], register):
+            assert [row.document.etag for row in there] == [record.etag]

@@ -187,8 +187,9 @@ class CloudObjects:
             return (lambda _, row: SlotWrite(row, inline=data)), await seal(), {}
         now = self._members.now
         electorate = now.electorate(register)
-        if now.policy(register).write == "all":
-            electorate = electorate.wanting_all()
+        mode = now.policy(register).write
+        if mode != "majority":
+            electorate = electorate.wanting(1 if mode == "one" else len(electorate.owners))
         spreading = Spreading({name: now.replica(name) for name in electorate.owners}, electorate, storage_class, size)
         staged = await spreading.run(body)
         try:

@@ -17,6 +17,7 @@ from moln_node.cluster.graves import Graves
 from moln_node.cluster.hints import Hints
 from moln_node.cluster.joining import Joining
 from moln_node.cluster.members import Members
+from moln_node.cluster.owed import Owed
 from moln_node.cluster.passes import Passes
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
@@ -49,6 +50,8 @@ class Cluster:
         self.repair = members.repair = Repair(members, self.registers)
         members.own.damaged = self.repair.damaged
         members.hints = Hints(local.store, self.repair.run)
+        members.owed = Owed(local.store, self.registers.deliver, members.hints.wake, lambda: members.own.voting)
+        members.own.owing = members.owed.wake
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
         self.shedding = Shedding(members, self.repair)
         self.joining = Joining(members, self.repair, self.shedding, clock, local.store)
@@ -79,6 +82,7 @@ class Cluster:
         await cluster.joining.begin()
         work = {
             "hints": members.hints.run(),
+            "owed": members.owed.run(),
             "sweep": cluster.sweep.run(),
             "graves": cluster.graves.run(),
             "passes": cluster.passes.run(),
@@ -92,6 +96,13 @@ class Cluster:
     def counts(self) -> bool:
         """Whether this node counts as an owner: not before its disk holds what it should."""
         return self.members.own.voting
+
+    async def strays(self) -> int | None:
+        """Registers held here and owned by others, with what a node owes that is no member; None while unknown."""
+        strays = self.joining.left or self.shedding.strays
+        if strays is None or self.members.me in {member.name for member in self.members.map.layout.members}:
+            return strays
+        return strays + sum(await self.members.owed.count())
 
     async def joined(self, seconds: float) -> None:
         """Wait until it does, for so long at most."""

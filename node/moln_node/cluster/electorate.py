@@ -58,10 +58,9 @@ class Electorate:
             return cls(everyone, everyone, writing, writing, "")
         return cls(everyone, before.names, writing, (before.quorum,), "")
 
-    def wanting_all(self) -> Electorate:
-        """The same, for what every owner has to have."""
-        owners = frozenset(self.owners)
-        return replace(self, writing=(Quorum(owners, len(owners)),))
+    def wanting(self, least: int) -> Electorate:
+        """The same, for what so many of the owners have to have."""
+        return replace(self, writing=(Quorum(frozenset(self.owners), least),))
 
     def may_write(self, names: AbstractSet[str]) -> bool:
         """Whether these are enough to decide."""

@@ -45,6 +45,10 @@ class Hints:
         self._new.add(msgspec.msgpack.encode(register))
         self._wake.set()
 
+    def wake(self) -> None:
+        """A hint was kept by somebody else: look."""
+        self._wake.set()
+
     async def count(self) -> int:
         """How many registers wait."""
         kept = await self._store.look(lambda db: int(db.execute("SELECT count(*) FROM hint").fetchone()[0]))  # type: ignore[index]

@@ -6,7 +6,7 @@ done; cancelling it leaves everything as consistent as it was.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from moln_node.cluster import comparing, records
 from moln_node.cluster.messages import Ask
@@ -15,12 +15,15 @@ from moln_node.cluster.sight import Sight
 from moln_node.store import orphans as store_orphans
 from moln_node.store.errors import CorruptError, NoSuchBucketError
 from moln_node.store.registers import Register, Space
+from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
+
+Letters = Literal["list", "replay", "drop"]
 
 
 async def scrub(local: LocalStore, report: Report, *, mode: Mode = "deep", sample_percent: float = 1.0) -> None:
@@ -67,6 +70,24 @@ async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> N
             if not dry_run:
                 counts["repaired"] += await cluster.repair.run(register)
         report.set(**counts)
+
+
+async def letters(cluster: Cluster, report: Report, *, action: Letters = "list") -> None:
+    """Tell of this node's dead letters, and replay or drop them. Counts them and their bytes, and what is owed."""
+    queue = cluster.members.owed
+    size = 0
+    async for debt in queue.dead_letters():
+        version, bytes_ = "that can't be read", 0
+        if debt.row is not None:
+            version, bytes_ = Version.from_bytes(debt.row.version).encode(), debt.row.document.size
+        size += bytes_
+        report.found(f"{debt.register.bucket}/{debt.register.key}: version {version}, {bytes_} bytes: {debt.dead}")
+        if action == "replay":
+            await queue.replay(debt)
+        elif action == "drop":
+            await queue.drop(debt)
+    owed, dead = await queue.count()
+    report.set(owed=owed, dead=dead, bytes=size)
 
 
 async def verify(local: LocalStore, report: Report, bucket: str, key: str, version_id: str | None = None) -> None:

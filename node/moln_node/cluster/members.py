@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.hints import Hints
     from moln_node.cluster.local import LocalStore
+    from moln_node.cluster.owed import Owed
     from moln_node.cluster.registers import Registers
     from moln_node.cluster.repair import Repair
     from moln_node.cluster.replica import Replica
+    from moln_node.store.registers import Row
     from moln_spec.cloudmap import CloudMap, MapPolicy
 
 
@@ -101,6 +103,7 @@ class Members:
         self.own.alone = self.now.alone
         self.registers: Registers
         self.hints: Hints
+        self.owed: Owed
         self.repair: Repair
 
     def adopt(self, cloud_map: CloudMap) -> None:
@@ -131,6 +134,10 @@ class Members:
     def missed(self, register: Register) -> None:
         """See `Neighbours.missed`."""
         self.hints.add(register)
+
+    def settled(self, register: Register, row: Row, *, everywhere: bool) -> None:
+        """See `Neighbours.settled`."""
+        self.owed.settled(register, row, everywhere=everywhere)
 
     async def bring(self, register: Register) -> bool:
         """See `Neighbours.bring`."""

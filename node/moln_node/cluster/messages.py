@@ -55,11 +55,12 @@ class SlotWrite(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Accept(msgspec.Struct, array_like=True, frozen=True):
-    """Make these rows what the register holds, at `ballot`."""
+    """Make these rows what the register holds, at `ballot`; `owed`: that counts, and is owed to the other owners."""
 
     register: Register
     ballot: bytes
     writes: tuple[SlotWrite, ...]
+    owed: bool = False
 
 
 class Install(msgspec.Struct, array_like=True, frozen=True):

@@ -77,10 +77,14 @@ class Owners:
         return self.bucket if register.space == Space.BUCKETS else self.of_key(register.bucket, _object_key(register))
 
     def policy(self, register: Register) -> MapPolicy:
-        """How many owners a write or a read of a register waits for; of buckets always a majority."""
+        """How many owners a write or a read of a register waits for.
+
+        Of buckets always a majority; of uploads and their parts at least that, since completing rests on them.
+        """
         if not self._policies or register.space == Space.BUCKETS:
             return _MAJORITIES
-        return self._policy_of_key(register.bucket, _object_key(register))
+        found = self._policy_of_key(register.bucket, _object_key(register))
+        return _MAJORITIES if register.space == Space.UPLOADS and found.write == "one" else found
 
     def _find_policy(self, bucket: str, key: str) -> MapPolicy:
         return placement.most_specific(self._policies, bucket, key) or _MAJORITIES

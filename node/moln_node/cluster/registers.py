@@ -18,6 +18,7 @@ from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableErro
 from moln_node.cluster.fan import Fan
 from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Accept, Ask, Prepare, SlotWrite
+from moln_node.cluster.owing import Owing
 from moln_node.cluster.quorum import Verdict, View, judge, merge
 from moln_node.store.errors import NoSuchBucketError, StoreError
 from moln_node.store.registers import KeyState
@@ -64,6 +65,10 @@ class Neighbours(Protocol):
 
     async def bring(self, register: Register) -> bool:
         """Some owner lacks what was decided: see to it now; whether every owner has it then."""
+        ...
+
+    def settled(self, register: Register, row: Row, *, everywhere: bool) -> None:
+        """A majority of the owners has a row that this node owes them, or all have it."""
         ...
 
     async def introduce(self, owner: Replica, register: Register) -> bool:
@@ -168,6 +173,8 @@ class Registers:
     ) -> Row:
         """Write a row whatever the register holds, in one round; the row at the version that it got.
 
+        Where the policy says so it counts as soon as one owner has it, which then owes it to the others.
+
         Raises:
             UnavailableError: it may or may not have come about.
         """
@@ -175,13 +182,37 @@ class Registers:
         for turn in range(1_000_000):
             ballot = await self._clock.next()
             row = row_at(ballot)
+            now = self._cloud.now
             try:
-                await self._insist(register, ballot, (row,), supply, deadline)
+                if now.policy(register).write == "one" and len(now.electorate(register).owners) > 1:
+                    await self._owe(now, register, row, supply, deadline)
+                else:
+                    await self._insist(register, ballot, (row,), supply, deadline)
             except _Again:
                 await _back_off(turn, deadline, begun)
             else:
                 return row
         raise AssertionError
+
+    async def deliver(self, register: Register, row: Row) -> None:
+        """Let the owners decide a row that this disk owes them, unless its slot holds a newer version.
+
+        A conditional write like any other: it rests on what a majority holds, so nothing that was given up comes back.
+        """
+        there = (await self.look(register, row.slot)).rows.get(row.slot)
+        if there is not None and there.version >= row.version:
+            return
+
+        def choose(view: View, ballot: bytes) -> Change:
+            there = view.rows.get(row.slot)
+            if there is not None and there.version >= row.version:
+                return Change()
+            owed = structs.replace(row, ballot=ballot)
+            return Change(
+                (owed,), lambda _owner, row: SlotWrite(row, source=self._cloud.me if needs_bytes(row) else "")
+            )
+
+        await self.decide(register, choose, slot=row.slot)
 
     async def decide(
         self,
@@ -300,6 +331,42 @@ class Registers:
                 await self._bring(register)
             return
         raise UnavailableError("it is not certain whether the write came about: try again")
+
+    async def _owe(
+        self,
+        now: Obeyed,
+        register: Register,
+        row: Row,
+        supply: Callable[[str, Row], SlotWrite | None],
+        deadline: float,
+    ) -> None:
+        """Have one owner accept a row and owe it to the others: this node if it is one.
+
+        _Again where a newer write was there first. An outcome that is not known is not tried again at another version:
+        it may be owed.
+        """
+        electorate = now.electorate(register)
+        names = sorted(electorate.owners, key=lambda name: name != now.me)
+        supplied = {name: write for name in names if (write := supply(name, row)) is not None}
+        owing = Owing(register, row, supplied, lambda name, message: self._accept(now.replica(name), message))
+
+        def over(held: frozenset[str]) -> None:
+            """What is settled need not be asked after."""
+            if owing.owing == now.me and electorate.may_write(held):
+                self._cloud.settled(register, row, everywhere=held.issuperset(electorate.owners))
+
+        owed = await owing.run(deadline)
+        owing.leave(self._late, over)
+        for vote in owing.votes.values():
+            self._clock.saw(vote.state.ballot)
+        if owed:
+            return
+        if owing.unsure:
+            self._cloud.missed(register)
+            raise UnavailableError("it is not certain whether the write came about: try again")
+        if not owing.stale:
+            self._refuse(owing.votes, len(electorate.owners))
+        raise _Again
 
     async def _bring(self, register: Register) -> None:
         """Let every owner have what was decided; UnavailableError where one can't."""

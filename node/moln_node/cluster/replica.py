@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from moln_node.store.bodies import NewBody
     from moln_node.store.documents import Parts
     from moln_node.store.ledger import Reservation
+    from moln_node.store.reading import Held
     from moln_node.store.registers import Row
     from moln_node.store.scan import Page
     from moln_node.store.transaction import Transaction
@@ -161,6 +163,7 @@ class LocalReplica:
         strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
+        owing: told when this disk owes the other owners something more.
         led: `since` of the stage of a change for which this node has brought everything to its new owners that it is
             the first to bring; 0 before the first.
         gate: calls that decide or answer for the cloud name their epoch here.
@@ -173,6 +176,7 @@ class LocalReplica:
         self._peer = peer
         self._staged: dict[str, _Waiting] = {}
         self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
+        self.owing: Callable[[], None] = lambda: None
         self.voting = True
         self.floor = registers.NEVER
         self.collected = registers.NEVER
@@ -214,14 +218,26 @@ class LocalReplica:
     async def accept(self, message: Accept, epoch: int, seen: Seen | None = None) -> Vote:
         """See `Replica.accept`; with `seen` only if the register still holds what was seen of it."""
         self._require_vote()
-        return await self._carry_out(
+        owed = self.store.bodies.new_id() if message.owed else 0
+        vote = await self._carry_out(
             epoch,
             message.register,
             message.writes,
             lambda tx, writes, room: steps.accept(
-                tx, message.register, message.ballot, writes, self._least_ballot, room, seen=seen, alone=self.alone
+                tx,
+                message.register,
+                message.ballot,
+                writes,
+                self._least_ballot,
+                room,
+                seen=seen,
+                alone=self.alone,
+                owed=owed,
             ),
         )
+        if message.owed and vote.outcome == Outcome.DONE:
+            self.owing()
+        return vote
 
     async def install(self, message: Install, epoch: int) -> Vote:
         """See `Replica.install`; also while the node does not vote."""
@@ -463,8 +479,7 @@ class LocalReplica:
         """See `Replica.body`."""
         sight = Sight(self._local)
         try:
-            await sight.ask(Ask(register, row.slot))
-            held = sight.held(row.version)
+            held = await self._find(sight, register, row)
             if held is None:
                 raise PeerError("this version is not here", sent=False)
             async for block in self.store.read(held, start, end):
@@ -474,6 +489,16 @@ class LocalReplica:
             raise PeerError("this copy is damaged", sent=False) from error
         finally:
             sight.close()
+
+    @staticmethod
+    async def _find(sight: Sight, register: Register, row: Row) -> Held | None:
+        """The bytes of a version, also of one that is only owed any more."""
+        await sight.ask(Ask(register, row.slot))
+        held = sight.held(row.version)
+        if held is None and register.space == Space.OBJECTS:
+            await sight.ask(Ask(msgspec.structs.replace(register, space=Space.OWED), row.slot))
+            held = sight.held(row.version)
+        return held
 
     def sight(self) -> Sight:
         """What a reader beside this node asks in place of `ask`, to find bytes and hold them at once."""

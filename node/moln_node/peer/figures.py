@@ -64,7 +64,9 @@ class Figures:
         in_flight_bytes: reserved by writes under way.
         classes: what each storage class holds.
         buckets: what the largest buckets hold, and all others together.
-        hints: registers of which an owner lacks something.
+        hints: registers of which an owner lacks something, with what is owed.
+        owed: writes that this node acknowledged alone, and the owners have yet to decide.
+        dead_letters: such writes that are not tried any more; not among `owed`.
         moving: the pass over what changes owners; None where none runs.
         strays: registers held here and owned by others; None while unknown.
         totals: what repair has done, and what came to nothing, since the start.
@@ -83,6 +85,8 @@ class Figures:
     classes: Mapping[str, Usage]
     buckets: Mapping[str, Usage]
     hints: int
+    owed: int
+    dead_letters: int
     moving: Progress | None
     strays: int | None
     totals: Totals
@@ -99,6 +103,7 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
     tasks: dict[str, Task] = {}
     for task in board.tasks():
         tasks.setdefault(task.request.kind, task)
+    owed, dead_letters = await cluster.members.owed.count()
     names = {row.id: name for name, row in store.buckets.items()}
     return Figures(
         checks=node.checks(),
@@ -109,9 +114,11 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
         in_flight_bytes=store.ledger.in_flight(),
         classes=node.local.usage_by_class(),
         buckets=largest({names[number]: u for number, u in store.ledger.usage_by_bucket().items() if number in names}),
-        hints=await cluster.members.hints.count(),
+        hints=await cluster.members.hints.count() + owed,
+        owed=owed,
+        dead_letters=dead_letters,
         moving=cluster.passes.progress,
-        strays=cluster.joining.left or cluster.shedding.strays,
+        strays=await cluster.strays(),
         totals=Totals(
             repaired_bytes=cluster.repair.bytes,
             damage_found=cluster.repair.found,

@@ -46,6 +46,8 @@ class Gauges:
         self._bucket_objects = gauge("moln_node_bucket_objects", "Versions of objects kept here, by bucket.", "bucket")
         self._bucket_bytes = gauge("moln_node_bucket_bytes", "Bytes of them as clients wrote them.", "bucket")
         self._hints = gauge("moln_node_hints", "Registers of which the node knows that an owner lacks something.")
+        self._owed = gauge("moln_node_owed", "Writes acknowledged by this node alone that the owners have yet to take.")
+        self._dead_letters = gauge("moln_node_dead_letters", "Such writes that are not tried any more.")
         self._running = gauge("moln_node_task_running", "1 while maintenance of this kind runs.", "kind")
         self._progress = gauge(
             "moln_node_task_progress", "What the last maintenance of this kind has counted.", "kind", "counter"
@@ -79,6 +81,8 @@ class Gauges:
         _show_usage(self._objects, self._bytes, figures.classes)
         _show_usage(self._bucket_objects, self._bucket_bytes, figures.buckets)
         self._hints.set(figures.hints)
+        self._owed.set(figures.owed)
+        self._dead_letters.set(figures.dead_letters)
         self._moving.clear()
         if figures.moving is not None:
             self._moving.labels("done").set(figures.moving.done)

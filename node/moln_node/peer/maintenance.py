@@ -32,4 +32,14 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
     async def repair(request: TaskRequest, progress: Progress) -> None:
         await maintenance.repair(cluster, progress, dry_run=request.dry_run)
 
-    return {"scrub": scrub, "collect": collect, "orphans": orphans, "verify": verify, "repair": repair}
+    async def letters(request: TaskRequest, progress: Progress) -> None:
+        await maintenance.letters(cluster, progress, action=request.action)
+
+    return {
+        "scrub": scrub,
+        "collect": collect,
+        "orphans": orphans,
+        "verify": verify,
+        "repair": repair,
+        "letters": letters,
+    }

@@ -178,6 +178,7 @@ class Node:
     async def _standing(self) -> Standing:
         cluster = self.cluster
         progress = cluster.passes.progress
+        owed, dead_letters = await cluster.members.owed.count()
         return Standing(
             counts=cluster.counts,
             number=cluster.joining.number,
@@ -189,9 +190,11 @@ class Node:
                 bytes=cluster.passes.bytes,
                 seconds_left=progress.seconds_left(time.monotonic()),
             ),
-            strays=cluster.joining.left or cluster.shedding.strays,
+            strays=await cluster.strays(),
             registers=await self._registers(),
-            hints=await cluster.members.hints.count(),
+            hints=await cluster.members.hints.count() + owed,
+            owed=owed,
+            dead_letters=dead_letters,
         )
 
     async def _registers(self) -> int:

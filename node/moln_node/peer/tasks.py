@@ -18,7 +18,7 @@ from pydantic import Field
 
 from moln_spec.model import Document
 
-Kind = Literal["scrub", "collect", "orphans", "verify", "repair"]
+Kind = Literal["scrub", "collect", "orphans", "verify", "repair", "letters"]
 _KEPT: Final = 32
 _FINDINGS: Final = 100
 _log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class TaskRequest(Document):
     bucket: str = Field("", description="verify: the object's bucket.")
     key: str = Field("", description="verify: the object's key.")
     version_id: str | None = Field(None, description="verify: the version; the newest when absent.")
+    action: Literal["list", "replay", "drop"] = Field("list", description="letters: what to do with dead letters.")
 
 
 class Task(Document):

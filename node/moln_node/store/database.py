@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = 3
-"""The format of all that is on a disk, in SQLite's user_version."""
-OLDEST_READER: Final = 3
+FORMAT: Final = 4
+"""The format of all that is on a disk, in SQLite's user_version. The one before is brought forward."""
+OLDEST_READER: Final = 4
 """The oldest format whose releases can serve what this one writes, in `meta`: so that an upgrade can be rolled back."""
 
 _APPLICATION: Final = 0x6D6F6C6E  # "moln"
@@ -52,6 +52,14 @@ CREATE TABLE promise (
 ) WITHOUT ROWID;
 CREATE TABLE hint (register BLOB PRIMARY KEY) WITHOUT ROWID;
 """
+
+_OWED: Final = """
+CREATE TABLE owed (
+    bucket INTEGER NOT NULL, key BLOB NOT NULL, inverse BLOB NOT NULL, register BLOB NOT NULL,
+    since_ms INTEGER NOT NULL, tries INTEGER NOT NULL, dead TEXT NOT NULL, PRIMARY KEY (bucket, key, inverse)
+) WITHOUT ROWID;
+"""
+_BEFORE_OWED: Final = 3
 
 
 def _load_checksums() -> None:
@@ -89,6 +97,8 @@ def create(path: Path) -> None:
         with naming_errors():
             if not database.pragma("page_count"):
                 _initialise(database)
+            if _is_ours(database) and database.pragma("user_version") == _BEFORE_OWED:
+                _add_owed(database)
             _check_format(path, database)
     finally:
         database.close()
@@ -100,16 +110,29 @@ def _initialise(database: apsw.Connection) -> None:
     database.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("BEGIN IMMEDIATE")
-    database.execute(_SCHEMA)
+    database.execute(_SCHEMA + _OWED)
     database.execute(f"PRAGMA application_id = {_APPLICATION}")
     database.execute(f"PRAGMA user_version = {FORMAT}")
     database.execute("INSERT INTO meta VALUES ('oldest_reader', ?)", (OLDEST_READER,))
     database.execute("COMMIT")
 
 
+def _is_ours(database: apsw.Connection) -> bool:
+    return bool(database.pragma("application_id") == _APPLICATION)
+
+
+def _add_owed(database: apsw.Connection) -> None:
+    """From format 3 to 4: nothing is owed yet."""
+    database.execute("BEGIN IMMEDIATE")
+    database.execute(_OWED)
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+    database.execute("INSERT OR REPLACE INTO meta VALUES ('oldest_reader', ?)", (OLDEST_READER,))
+    database.execute("COMMIT")
+
+
 def _check_format(path: Path, database: apsw.Connection) -> None:
     """Refuse what is not an index that this release can read, with its page checksums on."""
-    if database.pragma("application_id") != _APPLICATION:
+    if not _is_ours(database):
         raise UnsupportedFormatError(f"{path} is not the index of a moln node")
     found = database.pragma("user_version")
     if found != FORMAT:

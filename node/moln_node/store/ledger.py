@@ -28,6 +28,9 @@ _SPACE_AGE: Final = 0.1
 UPLOADS: Final = 1 << 40
 """What this and the number of a bucket add up to carries the rows of its uploads; they count against its quota."""
 
+OWED: Final = 2 * UPLOADS
+"""The same for writes that are owed to other owners; they count once more while they are."""
+
 
 @dataclass(slots=True)
 class Reservation:

@@ -16,7 +16,7 @@ from xxhash import xxh3_64
 
 from moln_node.store import lookup
 from moln_node.store.documents import Flag, Parts, RecordDocument
-from moln_node.store.ledger import UPLOADS
+from moln_node.store.ledger import OWED, UPLOADS
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ _MOST_ROWS: Final = 10_000
 
 
 class Space(IntEnum):
-    """What kind of thing a register is about."""
+    """What kind of thing a register is about; OWED is no register's, but where a disk keeps what it owes of objects."""
 
     BUCKETS = 0
     OBJECTS = 1
     UPLOADS = 2
+    OWED = 3
 
 
 class Register(msgspec.Struct, array_like=True, frozen=True):
@@ -95,7 +96,7 @@ def number(space: int, bucket_id: int) -> int:
     """The bucket number that a register's rows carry in the index."""
     if space == Space.BUCKETS:
         return 0
-    return bucket_id if space == Space.OBJECTS else bucket_id + UPLOADS
+    return bucket_id + {Space.UPLOADS: UPLOADS, Space.OWED: OWED}.get(Space(space), 0)
 
 
 def state(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int) -> KeyState:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from moln_node.store import lookup, registers
+from moln_node.store.clock import wall_ms
 from moln_node.store.documents import Flag, LayoutDocument, Parts, RecordDocument
 from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
 from moln_node.store.steps import bucket_register
+from moln_node.store.steps import owed as debts
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -51,12 +53,13 @@ class Vote(msgspec.Struct, array_like=True, frozen=True):
     """An owner's answer.
 
     `held` is the ballot at which what was to be written is, or lately was, in its slot here; empty if it never was, and
-    FORGOTTEN where that is not known any more.
+    FORGOTTEN where that is not known any more. `owed` says that it is queued here for the other owners.
     """
 
     outcome: str
     state: KeyState = KeyState()
     held: bytes = NEVER
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +114,13 @@ def accept(
     *,
     seen: Seen | None = None,
     alone: bool = False,
+    owed: int = 0,
 ) -> Vote:
     """Make these rows what the register's slots hold, unless a newer ballot was promised or accepted.
 
     With `seen`, only if the register still holds what was seen: for a coordinator beside its only owner. `alone` says
-    that no other node ever has to hear of a deletion, so no tombstone stays.
+    that no other node ever has to hear of a deletion, so no tombstone stays. `owed` says that the write counts as soon
+    as it is here, so this disk owes it to the other owners; it is an id for a second copy of a small body.
     """
     bucket_id = _place(tx, register)
     if isinstance(bucket_id, Outcome):
@@ -124,7 +129,8 @@ def accept(
     newest = next(lookup.rows(tx.db, bucket_id, key), None)
     found = [_in_slot(tx, bucket_id, key, write.row, newest) for write in writes]
     if all(_is_done(there, write.row, ballot) for there, write in zip(found, writes, strict=True)):
-        return Vote(Outcome.DONE)
+        _owe(tx, register, bucket_id, writes, owed)
+        return Vote(Outcome.DONE, owed=bool(owed))
     promised = registers.promise(tx.db, bucket_id, key)
     if ballot < max(promised, floor) or (newest is not None and ballot <= _ballot(newest)):
         known = registers.state(tx.db, bucket_id, key, None, 1)
@@ -136,10 +142,19 @@ def accept(
         return Vote(Outcome.MISSING)
     for there, write in zip(found, writes, strict=True):
         _apply(tx, register, bucket_id, there, write, ballot, alone=alone)
+        if alone:
+            debts.forgive(tx, bucket_id, key, write.row)  # what it was owed to is decided here, and leaves no trace
     _settle_ballot(tx, bucket_id, key, ballot, promised, alone=alone)
+    _owe(tx, register, bucket_id, writes, owed)
     tx.effects.reservations.extend(reservations)
     tx.clock.saw(Version.from_bytes(ballot))
-    return Vote(Outcome.DONE)
+    return Vote(Outcome.DONE, owed=bool(owed))
+
+
+def _owe(tx: Transaction, register: Register, bucket_id: int, writes: Sequence[Write], copy_id: int) -> None:
+    if copy_id:
+        for write in writes:
+            debts.owe(tx, register, bucket_id, write.row, copy_id, wall_ms())
 
 
 def install(
