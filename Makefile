@@ -49,6 +49,10 @@ pictures: lab-up ## the dashboards and the operator's page for docs/, of a cloud
 soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1
 	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED))
 
+.PHONY: survive
+survive: ## many nodes that acknowledge by one, under faults; what was acknowledged is there: SECONDS=60 NODES=5 SEED=1
+	$(RUN) python -m tests.cluster.survival --seconds $(or $(SECONDS),60) --nodes $(or $(NODES),5) $(if $(SEED),--seed $(SEED))
+
 .PHONY: crash
 crash: ## kill the store and cut its power, again and again, what it told compared: CYCLES=1000 SEED=1
 	MOLN_CRASH_CYCLES=$(or $(CYCLES),1000) $(if $(SEED),MOLN_CRASH_SEED=$(SEED)) $(RUN) pytest -m crash tests/node/store

@@ -220,6 +220,13 @@ _REPAIR: Final = Row(
             Query(f"moln_node_hints{{{HERE}}}", "{{pod}}"),
         ),
         lines(
+            "Owed",
+            "Writes that a node acknowledged alone (write: one) and the owners have yet to take; dead: not tried any more.",
+            "short",
+            Query(f"moln_node_owed{{{HERE}}}", "{{pod}}"),
+            Query(f"moln_node_dead_letters{{{HERE}}}", "{{pod}} dead"),
+        ),
+        lines(
             "Nodes that refill or leave",
             "Nodes that do not vote because their disk is refilled, and nodes that are being emptied.",
             "none",

@@ -94,17 +94,11 @@ def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[s
 
 def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
     """As above, of policies."""
-    found = [
+    return [
         f"ReplicationPolicy {policy.name}: with several nodes this release selects by bucket and prefix; leave "
         "selector.storageClasses empty"
         for policy in policies
         if policy.storage_classes
-    ]
-    return found + [
-        f"ReplicationPolicy {policy.name}: with several nodes this release acknowledges writes by a majority of the "
-        "copies or by all of them; set write: majority or write: all"
-        for policy in policies
-        if policy.write == "one"
     ]
 
 

@@ -47,6 +47,7 @@ def seen(*conditions: Condition, **changed: Mapping[str, object]) -> Snapshot:
         (seen(n_0=GONE, n_1=GONE, n_2=GONE), Level.AT_RISK, "no owner serves"),
         (seen(n_0={"counts": False}, n_1={"counts": False}), Level.AT_RISK, "512 of 512 partitions can't be read"),
         (seen(n_1={"hints": 3}), Level.DEGRADED, "3 registers wait for repair"),
+        (seen(n_1={"dead_letters": 2}), Level.AT_RISK, "2 dead letters"),
         (seen(n_1={"used": 90}), Level.DEGRADED, "n-1: its volume is 90 % full"),
         (seen(n_1={"used": 89}), Level.HEALTHY, ""),
         (seen(n_1={"epoch": 6}), Level.DEGRADED, "n-1: it obeys epoch 6 of the map, not 7"),
@@ -183,6 +184,16 @@ def test_repair_compares_all_copies(three: tuple[Desk, Dev]) -> None:
     assert (document["differing"], document["bytes"], document["unanswered"], document["findings"]) == (0, 0, 0, [])
     assert document["registers"] >= 6  # the bucket and the key, on three nodes
     assert "0 keys differ, 0 B to bring; 0 put right" in desk.moln("repair").out
+
+
+def test_letters_tells_that_there_are_none(three: tuple[Desk, Dev]) -> None:
+    """Every node is asked; with none there is nothing to replay or drop."""
+    desk, _dev = three
+    assert desk.moln("letters", "--json").documents == [
+        {"action": "list", "letters": [], "bytes": 0, "owed": 0, "count": 0}
+    ]
+    assert "0 dead letters, 0 B; all are tried again; 0 owed" in desk.moln("letters", "--replay").out
+    assert desk.moln("letters", "--drop", "--yes").code == 0
 
 
 def test_without_a_cloud_it_says_what_to_do(desk: Desk) -> None:

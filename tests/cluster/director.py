@@ -43,7 +43,8 @@ class Director:
         self._tell = tell
         self._http: aiohttp.ClientSession
         self.map: CloudMap = cloud.first_map()
-        self.wanted = Wanted(tuple(_seat(node.name) for node in self.map.nodes))
+        self.wanted = Wanted(tuple(_seat(node.name) for node in self.map.nodes), self.map.policies)
+        self._write = self.map.policies[0].write if self.map.policies else "majority"
         self.step: Step | None = None
         self.changes = 0
 
@@ -58,8 +59,14 @@ class Director:
     ) -> None:
         """Ask for these nodes, from the next turn on."""
         seats = tuple(_seat(name, (weights or {}).get(name, 1.0)) for name in sorted(names))
-        self.wanted = Wanted(seats, (MapPolicy(name="all", copies=copies), *policies), frozenset(lost))
+        self.wanted = Wanted(
+            seats, (MapPolicy(name="all", copies=copies, write=self._write), *policies), frozenset(lost)
+        )
         self.step = None
+
+    def names(self, name: str) -> bool:
+        """Whether the map names that node."""
+        return any(node.name == name for node in self.map.nodes)
 
     async def run(self) -> None:
         """Take step after step until cancelled."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from tests.cluster.links import Link
 
-from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,9 +102,11 @@ class Node:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGCONT)
 
-    async def recover(self) -> None:
-        """Let it run, whatever was done to it."""
+    async def recover(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Let it run, whatever was done to it, if it is wanted still when nobody else is busy with it."""
         async with self.busy:
+            if not wanted():
+                return
             if self.s3 is None:
                 await self.start()
             else:
@@ -119,9 +121,16 @@ class Cloud:
     """Nodes n0, n1, ... joined by links; an async context manager."""
 
     def __init__(
-        self, room: Path, count: int, environments: dict[str, dict[str, str]] | None = None, *, spares: int = 0
+        self,
+        room: Path,
+        count: int,
+        environments: dict[str, dict[str, str]] | None = None,
+        *,
+        spares: int = 0,
+        policies: tuple[MapPolicy, ...] = (),
     ) -> None:
         """`count` nodes from the beginning, and places for `spares` more that may come later."""
+        self._policies = policies
         names = [f"n{number}" for number in range(count + spares)]
         self._first = names[:count]
         self.nodes = {name: Node(room, name, (environments or {}).get(name, {})) for name in names}
@@ -161,7 +170,15 @@ class Cloud:
             MapNode(name=name, number=number, address="127.0.0.1:1", pool=name)
             for number, name in enumerate(self._first)
         )
-        return CloudMap(cloud="test", uid="test", epoch=1, partitions=64, next_number=len(nodes), nodes=nodes)
+        return CloudMap(
+            cloud="test",
+            uid="test",
+            epoch=1,
+            partitions=64,
+            next_number=len(nodes),
+            nodes=nodes,
+            policies=self._policies,
+        )
 
     def seen_by(self, node: Node, cloud_map: CloudMap) -> CloudMap:
         """The map with the links of one node as the others' addresses."""

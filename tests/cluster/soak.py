@@ -77,7 +77,7 @@ async def soak(
                     await task
             cloud.heal()
             for name in {node.name for node in director.map.nodes}:
-                await cloud.nodes[name].recover()
+                await cloud.nodes[name].recover(lambda name=name: director.names(name))  # type: ignore[misc]
             if directing is not None:
                 await director.settled()
             nodes = [cloud.nodes[node.name] for node in director.map.nodes]

@@ -68,6 +68,7 @@ STORIES = (
     Story("MolnUnderReplicated", {node("hints"): "0x5 7x90 0x10"}, "60m", "70m", "100m"),
     Story("MolnUnderReplicated", {node("counts"): "1x5 0x90 1x10"}, "60m", "70m", "100m"),
     Story("MolnBacklogGrowing", {node("hints"): "0+100x90 9000-200x60"}, "30m", "80m", "140m"),
+    Story("MolnDeadLetters", {node("dead_letters"): "0x5 2x10 0x10"}, "4m", "8m", "20m"),
     Story(
         "MolnDamageFound",
         {node("task_progress", kind="scrub", counter="bad"): "0x5 1x5 0x5"},

@@ -137,7 +137,6 @@ def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageN
     ("policy", "sentence"),
     [
         (a_policy("a", selector={"storageClasses": ["x"]}), "selector.storageClasses empty"),
-        (a_policy("a", write="one"), "write: majority or write: all"),
         (a_policy("a", pools=["photos", "tape"]), r"names the pool tape, .* \(it has photos\)"),
     ],
 )
@@ -150,12 +149,14 @@ def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPo
         assert make_map(a_cloud(), [], [policy], [SEAT], None).policies
 
 
-def test_policies_may_want_all_copies_written_and_one_read() -> None:
-    """Both are obeyed with several nodes."""
+@pytest.mark.parametrize("write", ["one", "majority", "all"])
+@pytest.mark.parametrize("read", ["one", "majority"])
+def test_policies_say_how_many_copies_are_written_and_read(write: str, read: str) -> None:
+    """Every mode is obeyed with several nodes."""
     two = [SEAT, Seat("photos-1", "photos-1:9001", "photos")]
-    policy = a_policy("a", write="all", read="one")
+    policy = a_policy("a", write=write, read=read)
     [found] = make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None).policies
-    assert (found.write, found.read) == ("all", "one")
+    assert (found.write, found.read) == (write, read)
 
 
 def test_who_belongs_to_the_cloud_is_a_step_of_its_own() -> None:

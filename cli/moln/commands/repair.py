@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-import urllib3
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from moln.commands.tasks import Request, run
 from moln.errors import CliError, Exit
 from moln.output import Output, size_text
-from moln.watching.ask import ask
 from moln.watching.choose import with_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from moln.watching.snapshot import Doors, Source
-
-_POLL_SECONDS: Final = 0.3
+    from moln.watching.snapshot import Source
 
 
-class _Request(BaseModel):
+class _Request(Request):
     kind: Literal["repair"] = "repair"
     dry_run: bool = Field(serialization_alias="dryRun")
-
-
-class _Task(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str
-    state: str
-    progress: dict[str, int]
-    findings: tuple[str, ...]
-    error: str
 
 
 @click.command()
@@ -47,7 +33,7 @@ def repair(source: Source, dry_run: bool, as_json: bool) -> None:  # noqa: FBT00
     The cloud does so by itself, from time to time and where it knows of a missed write; this does it now. Of a node at
     most a hundred keys are listed; the sums are of all.
     """
-    done = _run(source.doors(), dry_run=dry_run)
+    done = run(source.doors(), _Request(dry_run=dry_run))
     names = ("registers", "differing", "rows", "bytes", "repaired", "unanswered")
     total = {name: sum(task.progress.get(name, 0) for task in done.values()) for name in names}
     findings = [finding for task in done.values() for finding in task.findings]
@@ -58,21 +44,6 @@ def repair(source: Source, dry_run: bool, as_json: bool) -> None:  # noqa: FBT00
         raise CliError("; ".join(f"{name}: {why or 'it did not end'}" for name, why in failed.items()))
     if total["unanswered"]:
         raise CliError(f"of {total['unanswered']} copies the owner does not answer: try again later", Exit.UNREACHABLE)
-
-
-def _run(doors: Doors, *, dry_run: bool) -> Mapping[str, _Task]:
-    """Let every node do it, and wait for the end."""
-    with urllib3.PoolManager() as http:
-        tasks = {
-            name: ask(http, address, doors.secret, "/v1/tasks", _Task, post=_Request(dry_run=dry_run))
-            for name, address in doors.addresses.items()
-        }
-        while running := [name for name, task in tasks.items() if task.state == "running"]:
-            time.sleep(_POLL_SECONDS)
-            for name in running:
-                path = f"/v1/tasks/{tasks[name].id}"
-                tasks[name] = ask(http, doors.addresses[name], doors.secret, path, _Task)
-    return tasks
 
 
 def _sum(total: Mapping[str, int], *, dry_run: bool) -> str:

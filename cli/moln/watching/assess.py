@@ -82,6 +82,8 @@ def _nodes(seen: Snapshot, full_percent: int) -> Iterator[tuple[Level, str]]:
             yield Level.DEGRADED, f"{page.name}: it obeys epoch {page.epoch} of the map, not {epoch}"
     if waiting := sum(page.hints for page in seen.pages):
         yield Level.DEGRADED, f"{waiting} registers wait for repair: an owner lacks something"
+    if letters := sum(page.dead_letters for page in seen.pages):
+        yield Level.AT_RISK, f"{letters} dead letters: writes that are on one disk only; see `moln letters`"
 
 
 def _conditions(seen: Snapshot) -> Iterator[tuple[Level, str]]:

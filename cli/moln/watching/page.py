@@ -67,6 +67,7 @@ class Page:
         objects: versions that it keeps.
         bytes: of them, as clients wrote them.
         hints: registers of which it knows that an owner lacks something.
+        dead_letters: writes that it acknowledged alone, and that are not tried any more.
         moving: registers whose owners change: done, and total by estimate; both 0 where nothing moves.
         seconds_left: how long that goes on, where the node can tell.
         in_flight: S3 requests under way.
@@ -85,6 +86,7 @@ class Page:
     objects: int = 0
     bytes: int = 0
     hints: int = 0
+    dead_letters: int = 0
     moving: tuple[int, int] = (0, 0)
     seconds_left: float | None = None
     in_flight: int = 0
@@ -142,6 +144,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         objects=int(total("moln_node_objects")),
         bytes=int(total("moln_node_object_bytes")),
         hints=int(total("moln_node_hints")),
+        dead_letters=int(total("moln_node_dead_letters")),
         moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
         seconds_left=next((sample.value for sample in found[_MOVING_LEFT]), None),
         in_flight=int(total("moln_s3_requests_in_flight")),

@@ -102,7 +102,8 @@ class Cluster:
         strays = self.joining.left or self.shedding.strays
         if strays is None or self.members.me in {member.name for member in self.members.map.layout.members}:
             return strays
-        return strays + sum(await self.members.owed.count())
+        counts = await self.members.owed.count()
+        return strays + counts.owed + counts.dead
 
     async def joined(self, seconds: float) -> None:
         """Wait until it does, for so long at most."""

@@ -73,21 +73,23 @@ async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> N
 
 
 async def letters(cluster: Cluster, report: Report, *, action: Letters = "list") -> None:
-    """Tell of this node's dead letters, and replay or drop them. Counts them and their bytes, and what is owed."""
+    """Tell of this node's dead letters, and replay or drop them.
+
+    Counts the letters and their bytes, and what is owed besides. Each is a finding.
+    """
     queue = cluster.members.owed
-    size = 0
+    found = size = 0
     async for debt in queue.dead_letters():
         version, bytes_ = "that can't be read", 0
         if debt.row is not None:
             version, bytes_ = Version.from_bytes(debt.row.version).encode(), debt.row.document.size
-        size += bytes_
+        found, size = found + 1, size + bytes_
         report.found(f"{debt.register.bucket}/{debt.register.key}: version {version}, {bytes_} bytes: {debt.dead}")
         if action == "replay":
             await queue.replay(debt)
         elif action == "drop":
             await queue.drop(debt)
-    owed, dead = await queue.count()
-    report.set(owed=owed, dead=dead, bytes=size)
+    report.set(letters=found, bytes=size, owed=(await queue.count()).owed)
 
 
 async def verify(local: LocalStore, report: Report, bucket: str, key: str, version_id: str | None = None) -> None:

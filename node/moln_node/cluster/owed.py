@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from moln_node.store.registers import Register, Row
-    from moln_node.store.steps.owed import Debt, Key
+    from moln_node.store.steps.owed import Counts, Debt, Key
     from moln_node.store.store import Store
 
 _BATCH: Final = 64
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class Owed:
     """The queue of this disk.
 
-    `deliver` lets the cloud decide a row, `hinted` is told that a hint was left, `counts` says whether this node may act.
+    `deliver` lets the cloud decide a row, `hinted` is told that a hint was left, `counts` says whether this may act.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Owed:
         """A majority of the owners has accepted a row, or all have: it need not be asked after."""
         self._settled[register, row.version] = everywhere
 
-    async def count(self) -> tuple[int, int]:
-        """How many writes are owed, and how many dead letters there are."""
+    async def count(self) -> Counts:
+        """How much is owed."""
         return await self._store.look(debts.count)
 
     async def dead_letters(self) -> AsyncIterator[Debt]:

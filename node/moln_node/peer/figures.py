@@ -64,7 +64,7 @@ class Figures:
         in_flight_bytes: reserved by writes under way.
         classes: what each storage class holds.
         buckets: what the largest buckets hold, and all others together.
-        hints: registers of which an owner lacks something, with what is owed.
+        hints: registers of which an owner lacks something, with what is owed and late.
         owed: writes that this node acknowledged alone, and the owners have yet to decide.
         dead_letters: such writes that are not tried any more; not among `owed`.
         moving: the pass over what changes owners; None where none runs.
@@ -103,7 +103,7 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
     tasks: dict[str, Task] = {}
     for task in board.tasks():
         tasks.setdefault(task.request.kind, task)
-    owed, dead_letters = await cluster.members.owed.count()
+    owed = await cluster.members.owed.count()
     names = {row.id: name for name, row in store.buckets.items()}
     return Figures(
         checks=node.checks(),
@@ -114,9 +114,9 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
         in_flight_bytes=store.ledger.in_flight(),
         classes=node.local.usage_by_class(),
         buckets=largest({names[number]: u for number, u in store.ledger.usage_by_bucket().items() if number in names}),
-        hints=await cluster.members.hints.count() + owed,
-        owed=owed,
-        dead_letters=dead_letters,
+        hints=await cluster.members.hints.count() + owed.late,
+        owed=owed.owed,
+        dead_letters=owed.dead,
         moving=cluster.passes.progress,
         strays=await cluster.strays(),
         totals=Totals(

@@ -178,7 +178,7 @@ class Node:
     async def _standing(self) -> Standing:
         cluster = self.cluster
         progress = cluster.passes.progress
-        owed, dead_letters = await cluster.members.owed.count()
+        owed = await cluster.members.owed.count()
         return Standing(
             counts=cluster.counts,
             number=cluster.joining.number,
@@ -192,9 +192,9 @@ class Node:
             ),
             strays=await cluster.strays(),
             registers=await self._registers(),
-            hints=await cluster.members.hints.count() + owed,
-            owed=owed,
-            dead_letters=dead_letters,
+            hints=await cluster.members.hints.count() + owed.late,
+            owed=owed.owed,
+            dead_letters=owed.dead,
         )
 
     async def _registers(self) -> int:

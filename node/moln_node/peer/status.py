@@ -55,7 +55,9 @@ class Standing(Document):
         None, description="Registers held here and owned by others; none while unknown, as during a change."
     )
     registers: int = Field(description="Keys, buckets, uploads and parts that it holds something of, tombstones too.")
-    hints: int = Field(description="Registers of which it knows that an owner lacks something, with what is owed.")
+    hints: int = Field(
+        description="Registers of which it knows that an owner lacks something; with what is owed and late."
+    )
     owed: int = Field(description="Writes that it acknowledged alone, and the owners have yet to decide.")
     dead_letters: int = Field(description="Such writes that are not tried any more; see `moln letters`.")
 

@@ -237,7 +237,7 @@ def as_written_by(tmp_path: Path, version: int, oldest_reader: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("version", "oldest_reader"), [(999, FORMAT + 1), (FORMAT + 1, FORMAT + 1), (FORMAT - 1, FORMAT - 1)]
+    ("version", "oldest_reader"), [(999, FORMAT + 1), (FORMAT + 1, FORMAT + 1), (FORMAT - 2, FORMAT - 2)]
 )
 async def test_an_index_of_another_format_is_refused_untouched(
     tmp_path: Path, version: int, oldest_reader: int
@@ -266,6 +266,18 @@ async def test_an_index_of_a_newer_release_that_had_this_one_in_mind_is_served(t
     database = connect(tmp_path / "index.db")
     assert database.pragma("user_version") == FORMAT + 1
     database.close()
+
+
+async def test_an_index_of_the_format_before_is_brought_forward(tmp_path: Path) -> None:
+    """Format 3 had no queue of owed writes: it is added, and everything else is as it was."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", b"kept")
+    database = connect(tmp_path / "index.db")
+    database.execute("DROP TABLE owed; PRAGMA user_version = 3; DELETE FROM meta WHERE name = 'oldest_reader'")
+    database.close()
+    async with running(tmp_path) as objects:
+        assert (await objects.head(BUCKET, "k")).size == 4
+        assert await objects.local.store.look(lambda db: db.execute("SELECT count(*) FROM owed").fetchone()) == (0,)
 
 
 async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None:

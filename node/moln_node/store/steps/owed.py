@@ -8,7 +8,7 @@ acknowledges it. Of the writes of one slot the newest is owed. Called on the wri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -49,6 +49,14 @@ class Debt:
     since_ms: int
     tries: int
     dead: str
+
+
+class Counts(NamedTuple):
+    """How many writes are owed, how many of them could not be delivered at the first try, and how many are dead."""
+
+    owed: int
+    late: int
+    dead: int
 
 
 def owe(tx: Transaction, register: Register, bucket_id: int, row: Row, copy_id: int, now_ms: int) -> None:
@@ -125,10 +133,13 @@ def drop(tx: Transaction, debt: Debt) -> None:
     _remove(tx, debt.id)
 
 
-def count(db: apsw.Connection) -> tuple[int, int]:
-    """How many writes are owed, and how many dead letters there are."""
-    row = db.execute("SELECT count(*), coalesce(sum(dead != ''), 0) FROM owed").fetchone()
-    return (0, 0) if row is None else (int(row[0]) - int(row[1]), int(row[1]))
+def count(db: apsw.Connection) -> Counts:
+    """How much is owed."""
+    sql = (
+        "SELECT count(*) FILTER (WHERE dead = ''), count(*) FILTER (WHERE dead = '' AND tries > 0), count(*) FROM owed"
+    )
+    owed, late, everything = db.execute(sql).fetchone() or (0, 0, 0)
+    return Counts(int(owed), int(late), int(everything) - int(owed))
 
 
 def page(db: apsw.Connection, after: Key, limit: int, *, dead: bool) -> list[Debt]:
