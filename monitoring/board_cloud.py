@@ -221,7 +221,7 @@ _REPAIR: Final = Row(
         ),
         lines(
             "Owed",
-            "Writes that a node acknowledged alone (write: one) and the owners have yet to take; dead: not tried any more.",
+            "Writes that a node acknowledged alone (write: one), for the others to take; dead: not tried any more.",
             "short",
             Query(f"moln_node_owed{{{HERE}}}", "{{pod}}"),
             Query(f"moln_node_dead_letters{{{HERE}}}", "{{pod}} dead"),

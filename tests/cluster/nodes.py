@@ -17,6 +17,7 @@ from tests.cluster.links import Link
 from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 

@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.cluster.client import Client
@@ -77,7 +78,7 @@ async def soak(
                     await task
             cloud.heal()
             for name in {node.name for node in director.map.nodes}:
-                await cloud.nodes[name].recover(lambda name=name: director.names(name))  # type: ignore[misc]
+                await cloud.nodes[name].recover(partial(director.names, name))
             if directing is not None:
                 await director.settled()
             nodes = [cloud.nodes[node.name] for node in director.map.nodes]

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,7 @@ async def survive(room: Path, seconds: float, count: int, seed: int, *, spares: 
                     await task
             cloud.heal()
             for name in {node.name for node in director.map.nodes}:
-                await cloud.nodes[name].recover(lambda name=name: director.names(name))  # type: ignore[misc]
+                await cloud.nodes[name].recover(partial(director.names, name))
             await director.settled()
             nodes = [cloud.nodes[node.name] for node in director.map.nodes]
             await _owe_nothing(nodes)
