@@ -152,7 +152,7 @@ async def _owe_nothing(nodes: Sequence[Node]) -> None:
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {SECRET}"}) as http:
         while True:
             said = [await _status(http, node) for node in nodes]
-            assert not any(status.get("dead_letters", 0) for status in said), said
+            assert not any(status.get("deadLetters", 0) for status in said), said
             if not any(status.get("hints", 1) or status["owed"] for status in said):
                 return
             assert time.monotonic() < deadline, said

@@ -63,10 +63,14 @@ class Owing:
 
     async def run(self, deadline: float) -> bool:
         """Whether an owner owes it now; else nobody is asked any more, and those that were have answered in time."""
-        async for owner, vote in self._fan.outcomes(deadline):
-            self._hear(owner, vote)
-            if self.owing:
-                break
+        try:
+            async for owner, vote in self._fan.outcomes(deadline):
+                self._hear(owner, vote)
+                if self.owing:
+                    break
+        except BaseException:
+            self._fan.cancel()
+            raise
         if not self.owing:
             self._refused.set()
         for turn in self._turns:
