@@ -147,13 +147,13 @@ async def survive(room: Path, seconds: float, count: int, seed: int, *, spares: 
 
 
 async def _owe_nothing(nodes: Sequence[Node]) -> None:
-    """Wait until no node owes anything or knows of an owner that lacks something; dead letters there may not be."""
+    """Wait until no node owes anything; dead letters there may not be."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {SECRET}"}) as http:
         while True:
             said = [await _status(http, node) for node in nodes]
             assert not any(status.get("deadLetters", 0) for status in said), said
-            if not any(status.get("hints", 1) or status["owed"] for status in said):
+            if not any(status.get("owed", 1) for status in said):
                 return
             assert time.monotonic() < deadline, said
             await asyncio.sleep(0.3)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from moln_node.cluster.errors import PeerError
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import Register
 
@@ -95,7 +96,7 @@ class Hints:
             async with limit:
                 try:
                     return hint if await self._repair(_DECODER.decode(hint)) else None
-                except StoreError:
+                except (PeerError, StoreError):
                     return None
 
         while batch := await self._store.look(lambda db, after=position: _page(db, after)):  # type: ignore[misc]
