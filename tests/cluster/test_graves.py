@@ -100,7 +100,11 @@ async def test_a_tombstone_stays_while_a_node_may_hold_what_others_own(tmp_path:
     async with three(tmp_path) as (clusters, where):
         await deleted(clusters, where, "k")
         await calm(clusters)
-        clusters[2].members.own.strays = lambda: strays
+
+        async def told() -> int | None:
+            return strays
+
+        clusters[2].members.own.strays = told
         assert await collect(clusters) == 0
 
 

@@ -369,3 +369,36 @@ async def test_a_node_that_leaves_is_not_empty_while_it_owes(tmp_path: Path) -> 
             await asyncio.sleep(0.02)
         for there in await rows(clusters[1:], register):
             assert [row.document.etag for row in there] == [record.etag]
+
+
+async def test_what_is_owed_does_not_come_back_when_tombstones_are_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key was deleted later than what one owner owes: that one keeps the tombstone, and does not deliver."""
+    async with five(tmp_path) as spots:
+        spots.only(0)
+        await spots.put(0, b"owed")
+        monkeypatch.setattr(spots.owners[0].members.owed, "_counts", lambda: False)  # it is not delivered yet
+        spots.only(0, 1, 2)
+        await spots.owners[1].objects.delete("room", "k", precondition=Precondition(if_match="*"))
+        await agree(spots.owners, spots.register)
+        for cluster in spots.clusters:
+            await until_calm(cluster)
+        for _ in range(2):
+            for cluster in spots.clusters:
+                await cluster.graves.collect(lag=0.0)
+        assert [len(there) for there in await spots.shown()] == [1, 0, 0]
+        monkeypatch.undo()
+        await settled(spots.clusters)
+        with pytest.raises(NoSuchKeyError):
+            await spots.owners[1].objects.head("room", "k")
+        for there in await spots.shown():
+            assert not any(row.live for row in there)
+
+
+async def until_calm(cluster: Cluster) -> None:
+    """Wait until a node knows that it holds nothing of others."""
+    deadline = time.monotonic() + _SECONDS
+    while await cluster.strays() != 0:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

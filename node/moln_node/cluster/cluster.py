@@ -50,7 +50,13 @@ class Cluster:
         self.repair = members.repair = Repair(members, self.registers)
         members.own.damaged = self.repair.damaged
         members.hints = Hints(local.store, self.repair.run)
-        members.owed = Owed(local.store, self.registers.deliver, members.hints.wake, lambda: members.own.voting)
+        members.owed = Owed(
+            local.store,
+            self.registers.deliver,
+            members.hints.wake,
+            counts=lambda: members.own.voting,
+            owns=lambda register: members.me in members.now.electorate(register).owners,
+        )
         members.own.owing = members.owed.wake
         self.objects = CloudObjects(local, members, self.registers, Buckets(members, self.registers, local.store))
         self.shedding = Shedding(members, self.repair)
@@ -58,7 +64,7 @@ class Cluster:
         self.passes = Passes(members, self.repair, self.joining.introduce)
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
         self.graves = Graves(members)
-        members.own.strays = lambda: self.shedding.strays
+        members.own.strays = self.strays
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -98,12 +104,9 @@ class Cluster:
         return self.members.own.voting
 
     async def strays(self) -> int | None:
-        """Registers held here and owned by others, with what a node owes that is no member; None while unknown."""
+        """Registers held here and owned by others, with what is owed of such; None while unknown."""
         strays = self.joining.left or self.shedding.strays
-        if strays is None or self.members.me in {member.name for member in self.members.map.layout.members}:
-            return strays
-        counts = await self.members.owed.count()
-        return strays + counts.owed + counts.dead
+        return None if strays is None else strays + await self.members.owed.elsewhere()
 
     async def joined(self, seconds: float) -> None:
         """Wait until it does, for so long at most."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.gate import Gate
-from moln_node.cluster.messages import Install, SlotWrite
+from moln_node.cluster.messages import Ask, Install, SlotWrite
 from moln_node.cluster.owners import Owners
 from moln_node.cluster.peers import RemoteReplica, Session
 from moln_node.cluster.replica import LocalReplica, OwnReplica
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.registers import Registers
     from moln_node.cluster.repair import Repair
     from moln_node.cluster.replica import Replica
-    from moln_node.store.registers import Row
+    from moln_node.store.registers import KeyState, Row
     from moln_spec.cloudmap import CloudMap, MapPolicy
 
 
@@ -134,6 +134,10 @@ class Members:
     def missed(self, register: Register) -> None:
         """See `Neighbours.missed`."""
         self.hints.add(register)
+
+    async def here(self, register: Register, slot: bytes) -> KeyState:
+        """See `Neighbours.here`."""
+        return await self.own.state(Ask(register, slot))
 
     def settled(self, register: Register, row: Row, *, everywhere: bool) -> None:
         """See `Neighbours.settled`."""

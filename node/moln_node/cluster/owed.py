@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster.errors import PeerError
@@ -39,7 +40,8 @@ _log = logging.getLogger(__name__)
 class Owed:
     """The queue of this disk.
 
-    `deliver` lets the cloud decide a row, `hinted` is told that a hint was left, `counts` says whether this may act.
+    `deliver` lets the cloud decide a row, `hinted` is told that a hint was left, `counts` says whether this may act,
+    `owns` whether this node is an owner of a register.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Owed:
         deliver: Callable[[Register, Row], Awaitable[None]],
         hinted: Callable[[], None],
         counts: Callable[[], bool],
+        owns: Callable[[Register], bool],
     ) -> None:
         self._store = store
         self._deliver = deliver
         self._hinted = hinted
         self._counts = counts
+        self._owns = owns
         self._settled: dict[tuple[Register, bytes], bool] = {}
         self._due: dict[Key, float] = {}
         self._wake = asyncio.Event()
@@ -70,10 +74,20 @@ class Owed:
         """How much is owed."""
         return await self._store.look(debts.count)
 
+    async def elsewhere(self) -> int:
+        """How much of it, dead letters too, is of registers that this node does not own."""
+        found = 0
+        for dead in (False, True):
+            after = debts.START
+            while page := await self._store.look(partial(debts.page, after=after, limit=_BATCH, dead=dead)):
+                found += sum(not self._owns(debt.register) for debt in page)
+                after = page[-1].id
+        return found
+
     async def dead_letters(self) -> AsyncIterator[Debt]:
         """Everything that is not tried any more."""
         after = debts.START
-        while page := await self._store.look(lambda db, after=after: debts.page(db, after, _BATCH, dead=True)):  # type: ignore[misc]
+        while page := await self._store.look(partial(debts.page, after=after, limit=_BATCH, dead=True)):
             for debt in page:
                 yield debt
             after = page[-1].id
@@ -118,7 +132,7 @@ class Owed:
         settled, self._settled = self._settled, {}
         due, self._due = self._due, {}
         after = debts.START
-        while page := await self._store.look(lambda db, after=after: debts.page(db, after, _BATCH, dead=False)):  # type: ignore[misc]
+        while page := await self._store.look(partial(debts.page, after=after, limit=_BATCH, dead=False)):
             after = page[-1].id
             await self._do(page, settled, due)
 

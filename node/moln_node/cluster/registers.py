@@ -67,6 +67,10 @@ class Neighbours(Protocol):
         """Some owner lacks what was decided: see to it now; whether every owner has it then."""
         ...
 
+    async def here(self, register: Register, slot: bytes) -> KeyState:
+        """What this disk has in a slot, whatever the node counts for."""
+        ...
+
     def settled(self, register: Register, row: Row, *, everywhere: bool) -> None:
         """A majority of the owners has a row that this node owes them, or all have it."""
         ...
@@ -198,12 +202,17 @@ class Registers:
         """Let the owners decide a row that this disk owes them, unless its slot holds a newer version.
 
         A conditional write like any other: it rests on what a majority holds, so nothing that was given up comes back.
+        What this disk itself has is seen too: a tombstone that the others have dropped is here as long as this is owed.
         """
         there = (await self.look(register, row.slot)).rows.get(row.slot)
         if there is not None and there.version >= row.version:
             return
+        seen_at = elapsed_clock()
+        here = await self._cloud.here(register, row.slot)
 
         def choose(view: View, ballot: bytes) -> Change:
+            if elapsed_clock() - seen_at > WINDOW_SECONDS:
+                raise UnavailableError("what is owed was looked at too long ago: try again")
             there = view.rows.get(row.slot)
             if there is not None and there.version >= row.version:
                 return Change()
@@ -212,7 +221,7 @@ class Registers:
                 (owed,), lambda _owner, row: SlotWrite(row, source=self._cloud.me if needs_bytes(row) else "")
             )
 
-        await self.decide(register, choose, slot=row.slot)
+        await self.decide(register, choose, slot=row.slot, beside={self._cloud.me: here})
 
     async def decide(
         self,

@@ -181,7 +181,7 @@ class LocalReplica:
         self.floor = registers.NEVER
         self.collected = registers.NEVER
         self.generation = secrets.randbits(48)
-        self.strays: Callable[[], int | None] = lambda: None
+        self.strays: Callable[[], Awaitable[int | None]] = _unknown
         self.alone = False
         self.led = 0
 
@@ -563,7 +563,7 @@ class LocalReplica:
 
     async def report(self, _: ReportAsk) -> Report:
         """See `Replica.report`."""
-        strays = self.strays() if self.voting else None
+        strays = await self.strays() if self.voting else None
         return Report(self.gate.obeyed, self.led, -1 if strays is None else strays, self.generation)
 
     def _require_vote(self) -> None:
@@ -622,6 +622,10 @@ def _enroll(tx: Transaction, message: Enroll) -> Enrolled:
         disk = message.disk
         disks.remember(tx, message.number, disk)
     return Enrolled(disk, registers.NEVER if tx.clock.newest is None else tx.clock.newest.to_bytes())
+
+
+async def _unknown() -> None:
+    """How many strays there are, before somebody knows."""
 
 
 async def _no_seal() -> Sealed:

@@ -133,6 +133,13 @@ def drop(tx: Transaction, debt: Debt) -> None:
     _remove(tx, debt.id)
 
 
+def owes(db: apsw.Connection, bucket_id: int, key: bytes) -> bool:
+    """Whether anything is owed of a key, dead letters too."""
+    return (
+        db.execute("SELECT 1 FROM owed WHERE bucket = ? AND key = ?", (_place(bucket_id), key)).fetchone() is not None
+    )
+
+
 def count(db: apsw.Connection) -> Counts:
     """How much is owed."""
     sql = (

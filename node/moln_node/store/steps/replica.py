@@ -220,6 +220,8 @@ def collect(tx: Transaction, register: Register, fingerprint: int) -> bytes:
     if register.space == Space.BUCKETS or row is None or row.incarnation != register.incarnation:
         return NEVER
     bucket_id, key = registers.number(register.space, row.id), register.key.encode()
+    if register.space == Space.OBJECTS and debts.owes(tx.db, bucket_id, key):
+        return NEVER  # something older that this disk owes would come back
     rows = list(lookup.rows(tx.db, bucket_id, key))
     newest = max(map(_ballot, rows), default=NEVER)
     promised = registers.promise(tx.db, bucket_id, key)
