@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "moln-demo"
 CLOUD = "photos"
-MANIFEST = "examples/photos-and-archive.yaml"
+MANIFEST = "examples/classes-and-rules.yaml"
 STEPS = 9
 NODES = 3
 
