@@ -20,7 +20,7 @@ import yaml
 from botocore.exceptions import ClientError
 from tests.certificates import Pair
 from tests.cli.harness import CLOUD, Desk, Dev
-from tests.node.process.harness import Nodes
+from tests.node.process.harness import Node, Nodes
 from tests.operator.test_overview import a_drain, a_map_config, an_inventory
 
 from moln_operator.metrics import Metrics
@@ -64,6 +64,21 @@ class Prometheus:
         """The series of an instant query."""
         found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
         return found
+
+
+def is_wrong(prometheus: Prometheus, alert: str, cloud: str = "photos") -> bool:
+    """Whether what an alert warns of is so of a cloud now, however long it would have to last."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    (expr,) = (rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == alert)
+    return any(one["metric"].get("cloud") == cloud for one in prometheus.query(expr))
+
+
+def until_it_is(prometheus: Prometheus, alert: str, cloud: str = "photos", *, wrong: bool) -> None:
+    """Wait until what an alert warns of is so, or is so no more."""
+    deadline = time.monotonic() + SECONDS
+    while is_wrong(prometheus, alert, cloud) is not wrong:
+        assert time.monotonic() < deadline, f"{alert} is not {wrong}"
+        time.sleep(0.2)
 
 
 def chosen(expr: str, window: str = WINDOW) -> str:
@@ -171,7 +186,7 @@ def wait_for(prometheus: Prometheus, expr: str) -> None:
 
 
 @contextmanager
-def a_cloud(folder: Path) -> Iterator[tuple[Dev, dict[str, tuple[str, str]]]]:
+def a_cloud(folder: Path) -> Iterator[tuple[Dev, Node, dict[str, tuple[str, str]]]]:
     """The cloud `photos` of three nodes, and one that speaks TLS and has a key that ends: place and address by pod."""
     desk, single = Desk(folder), Nodes(folder)
     (folder / "photos.yaml").write_text(CLOUD.replace("name: test", "name: photos"))
@@ -184,7 +199,8 @@ def a_cloud(folder: Path) -> Iterator[tuple[Dev, dict[str, tuple[str, str]]]]:
         secure = single.start(tls_certificate=str(pair.chain), tls_key=str(pair.key))
         leaving = {"access_key": "older", "secret_key": "older-secret-key", "expires": int(time.time()) + 3600}
         secure.call("PUT", "/v1/credentials", {"keys": [leaving]})
-        yield dev, {node.name: ("home", node.address) for node in nodes_of(data)} | {"secure-0": ("other", secure.peer)}
+        places = {node.name: ("home", node.address) for node in nodes_of(data)} | {"secure-0": ("other", secure.peer)}
+        yield dev, secure, places
     finally:
         single.end()
         desk.end()
@@ -222,11 +238,15 @@ def nodes_of(data: Path) -> tuple[MapNode, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A cloud and the Prometheus that watches it; `data` is the folder of `moln dev`."""
+    """A cloud and the Prometheus that watches it; `data` is the folder of `moln dev`.
+
+    `secure` is a node of another cloud, which speaks TLS and has no key but one that ends.
+    """
 
     prometheus: Prometheus
     dev: Dev
     data: Path
+    secure: Node
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +255,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     operator = an_operator()
     with (
-        a_cloud(folder) as (dev, pods),
+        a_cloud(folder) as (dev, secure, pods),
         serving(operator) as address,
         scraping(folder, {**pods, "moln-0": ("moln-system", address)}) as found,
     ):
@@ -248,7 +268,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "moln_operator_reconcile_seconds_count",
         ):
             wait_for(found, f"sum(rate({histogram}[{WINDOW}])) > 0")
-        yield Watched(found, dev, folder / "dev")
+        yield Watched(found, dev, folder / "dev", secure)
 
 
 @pytest.fixture(scope="module")

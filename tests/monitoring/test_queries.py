@@ -7,14 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import urllib3
 import yaml
 from botocore.exceptions import ClientError
-from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, chosen, program
+from tests.monitoring.conftest import DASHBOARDS, RULES, SECONDS, chosen, is_wrong, program, until_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,21 +115,6 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
     assert due <= pending <= due | this_machines
 
 
-def wrong(watched: Watched, alert: str) -> bool:
-    """Whether what the alert warns of is so now, however long it would have to last."""
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    (expr,) = (rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == alert)
-    return any(one["metric"].get("cloud") == "photos" for one in watched.prometheus.query(expr))
-
-
-def until(watched: Watched, alert: str, *, expected: bool) -> None:
-    """Wait until the alert's expression says so."""
-    deadline = time.monotonic() + SECONDS
-    while wrong(watched, alert) is not expected:
-        assert time.monotonic() < deadline, f"{alert} is not {expected}"
-        time.sleep(0.2)
-
-
 def put(watched: Watched, key: str, body: bytes = b"x" * 2000) -> bool:
     """Write an object; whether that was acknowledged."""
     s3 = watched.dev.s3()
@@ -142,25 +127,42 @@ def put(watched: Watched, key: str, body: bytes = b"x" * 2000) -> bool:
     return True
 
 
+def test_the_use_of_a_key_that_ends_is_told(watched: Watched) -> None:
+    """One request with it, an hour before its end."""
+    assert not is_wrong(watched.prometheus, "MolnKeyExpires", "test")
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=f"https://{watched.secure.s3}",
+        aws_access_key_id="older",
+        aws_secret_access_key="older-secret-key",
+        region_name="us-east-1",
+        verify=str(watched.data.parent / "tls.crt"),
+    )
+    s3.list_buckets()
+    s3.close()
+    until_it_is(watched.prometheus, "MolnKeyExpires", "test", wrong=True)
+
+
 def test_alerts_follow_what_happens(watched: Watched) -> None:
     """A node freezes: copies are missing. A second one: requests fail. Both thaw: all is repaired.
 
     The last of the file, because of what it does to the cloud.
     """
     pids = watched.dev.pids
-    for alert in ("MolnUnderReplicated", "MolnDamageFound"):
-        assert not wrong(watched, alert)
+    for alert in ("MolnUnderReplicated", "MolnDamageFound", "MolnPeersApart"):
+        assert not is_wrong(watched.prometheus, alert)
     try:
         os.kill(pids[2], signal.SIGSTOP)
         assert put(watched, "while one is away")
-        until(watched, "MolnUnderReplicated", expected=True)
+        until_it_is(watched.prometheus, "MolnUnderReplicated", wrong=True)
+        until_it_is(watched.prometheus, "MolnPeersApart", wrong=True)
         os.kill(pids[1], signal.SIGSTOP)
         assert not put(watched, "while two are away")
-        until(watched, "MolnServerErrors", expected=True)
+        until_it_is(watched.prometheus, "MolnServerErrors", wrong=True)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    until(watched, "MolnUnderReplicated", expected=False)
+    until_it_is(watched.prometheus, "MolnUnderReplicated", wrong=False)
     assert put(watched, "when all are back")
 
 
@@ -177,4 +179,4 @@ def test_damage_is_told(watched: Watched) -> None:
     s3 = watched.dev.s3()
     assert s3.get_object(Bucket="bucket", Key="large")["Body"].read() == body
     s3.close()
-    until(watched, "MolnDamageFound", expected=True)
+    until_it_is(watched.prometheus, "MolnDamageFound", wrong=True)
