@@ -149,13 +149,12 @@ def test_alerts_follow_what_happens(watched: Watched) -> None:
     The last of the file, because of what it does to the cloud.
     """
     pids = watched.dev.pids
-    for alert in ("MolnUnderReplicated", "MolnDamageFound", "MolnPeersApart"):
+    for alert in ("MolnUnderReplicated", "MolnDamageFound"):
         assert not is_wrong(watched.prometheus, alert)
     try:
         os.kill(pids[2], signal.SIGSTOP)
         assert put(watched, "while one is away")
         until_it_is(watched.prometheus, "MolnUnderReplicated", wrong=True)
-        until_it_is(watched.prometheus, "MolnPeersApart", wrong=True)
         os.kill(pids[1], signal.SIGSTOP)
         assert not put(watched, "while two are away")
         until_it_is(watched.prometheus, "MolnServerErrors", wrong=True)
