@@ -1,7 +1,9 @@
 """The coordinator's clock: ballots that are never given out twice, whatever the wall clock does and whoever dies.
 
 A hybrid logical clock. Before it gives out a ballot, the index has kept a bound above it, so that a node that comes
-back with its clock set back begins above all that it gave out before. Used on the event loop.
+back with its clock set back begins above all that it gave out before. The bound is never far ahead, and who starts
+waits until its wall clock is past it: versions that ran ahead would win over later ones where a single owner
+acknowledges (`write: one`). Used on the event loop.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from moln_node.store.transaction import Transaction
 
 _NAME: Final = "ballots"
-_LEASE_MS: Final = 20_000
+_LEASE_MS: Final = 1_000
 _STAMP_BITS: Final = 16
 SKEW_VARIABLE: Final = "MOLN_TEST_CLOCK_SKEW_MS"
 """For tests only: what is added to the physical clock of ballots, in milliseconds."""
@@ -47,7 +49,12 @@ class BallotClock:
     @classmethod
     async def start(cls, store: Store, node: int, physical_ms: Callable[[], int] = skewed_wall_ms) -> BallotClock:
         """The clock of the node of that number, above all that it gave out before."""
-        return cls(store, node, await store.look(_kept), physical_ms)
+        kept = await store.look(_kept)
+        if kept is not None:
+            ahead_ms = (kept.stamp >> _STAMP_BITS) + 1 - physical_ms()
+            if 0 < ahead_ms <= _LEASE_MS:  # more: the clock was set back, and who knows for how long
+                await asyncio.sleep(ahead_ms / 1000)
+        return cls(store, node, kept, physical_ms)
 
     async def next(self) -> bytes:
         """A ballot newer than any given out or seen here."""
