@@ -40,7 +40,14 @@ class Node:
         self.busy = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start the process, and wait until it serves."""
+        """Start the process, and wait until it serves; whoever is cancelled meanwhile leaves none behind."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def _start(self) -> None:
         ready = self.room / "ready"
         ready.unlink(missing_ok=True)
         flags = {
