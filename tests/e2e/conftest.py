@@ -61,6 +61,6 @@ def namespace(resources: Lab, image: str, tmp_path: Path) -> Iterator[Namespace]
         for pool in made.list("storagenodes"):
             made.patch("storagenode", pool["metadata"]["name"], {"metadata": {"finalizers": None}})
         # What the next test could feel is waited for; the namespace itself takes Kubernetes many seconds more.
-        kinds = "deployments,statefulsets,pods,pvc"
+        kinds = "clouds,storagenodes,deployments,statefulsets,pods,pvc"
         made.kubectl("delete", kinds, "--all", "--grace-period=0", "--force", "--timeout=120s", timeout=130)
         resources.kubectl("delete", "namespace", name, "--wait=false")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from tests.e2e.cluster import CLASS
 from tests.e2e.conftest import ROOT
 from tests.spec.refused import EDITS, REFUSED, SERVER_ONLY, Manifest
 
@@ -37,7 +38,7 @@ def test_what_would_lose_data_is_refused(namespace: Namespace) -> None:
 
 def test_kubectl_scale_is_told_about_the_bound(namespace: Namespace) -> None:
     """`kubectl scale` reaches the same rules."""
-    namespace.apply(EDITS["a smaller volume"][0])
+    namespace.apply(_named(EDITS["a smaller volume"][0], "photos"))
     namespace.kubectl("scale", "cloud/photos", "--replicas=3")
     for replicas, word in ((51, "less than or equal to 50"), (0, "a pool keeps at least one node")):
         with pytest.raises(LabError) as refused:
@@ -60,7 +61,8 @@ def test_kubectl_explain_teaches(namespace: Namespace) -> None:
 
 
 def _named(manifest: Manifest, name: str) -> Manifest:
-    return {**manifest, "metadata": {"name": name}}
+    """Of that name, and of no operator that works on the cluster: nothing is to be made of it."""
+    return {**manifest, "metadata": {"name": name, "annotations": {"moln.dev/operator": CLASS}}}
 
 
 def _plain(text: str) -> str:
