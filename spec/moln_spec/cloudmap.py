@@ -5,9 +5,9 @@ The operator (or `moln dev`) makes it, nodes keep the newest epoch that they wer
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.model import Document
@@ -32,14 +32,26 @@ class MapNode(Document):
     state: NodeState = Field("active", description="Where the node is in its life.")
 
 
-class MapPolicy(Document):
+class _Pooled(Document):
+    """What may name pools. Where it names none it does not speak of them: nodes of the release before take the map."""
+
+    pools: tuple[str, ...] = Field((), description="Owners are members of these pools; empty: of any.")
+
+    @model_serializer(mode="wrap")
+    def _without_no_pools(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = write(self)
+        if not self.pools:
+            del found["pools"]
+        return found
+
+
+class MapPolicy(_Pooled):
     """A ReplicationPolicy as nodes obey it."""
 
     name: str
     buckets: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     storage_classes: tuple[str, ...] = ()
-    pools: tuple[str, ...] = ()
     copies: int = Field(3, ge=1, le=9)
     write: Literal["one", "majority", "all"] = "majority"
     read: Literal["one", "majority"] = "majority"
@@ -59,13 +71,12 @@ class Member(Document):
     )
 
 
-class Replication(Document):
+class Replication(_Pooled):
     """How many owners the keys of some buckets or prefixes have, and among whom: what of a policy decides owners."""
 
     name: str
     buckets: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
-    pools: tuple[str, ...] = Field((), description="Owners are members of these pools; empty: of any.")
     copies: int = Field(3, ge=1, le=9, description="Where there are fewer members, all of them own the key.")
     spread: Literal["zone", "node"] = "zone"
 
