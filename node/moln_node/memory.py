@@ -21,11 +21,11 @@ _SETTINGS: Final = (
 )
 
 
-def keep_blocks() -> bool:
-    """Let blocks be used again without the kernel; False where the C library has no such settings."""
+def keep_blocks() -> None:
+    """Let blocks be used again without the kernel; nothing is done where the C library has no such settings."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
-        return False
-    taken = [mallopt(name, value) == 1 for name, value in _SETTINGS]
-    return all(taken)
+        return
+    for name, value in _SETTINGS:
+        mallopt(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -27,6 +28,14 @@ _CALL_SECONDS = 2.0
 _FEWEST = 3
 _SOME = 0.5
 _ODD_ROUNDS = ("r1", "r3", "r5", "r7", "r9")
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks, and wait until each is over."""
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class Director:
@@ -76,6 +85,13 @@ class Director:
             while True:
                 await self._turn()
                 await asyncio.sleep(_TURN_SECONDS)
+
+    async def recover(self, *harms: asyncio.Task[None]) -> None:
+        """End what does harm, then let every link work and every node of the map run."""
+        await ended(*harms)
+        self._cloud.heal()
+        for name in {node.name for node in self.map.nodes}:
+            await self._cloud.nodes[name].recover(partial(self.names, name))
 
     async def settled(self, seconds: float = 120.0) -> None:
         """Wait until the cloud is as it is wanted, and nothing of a change is left."""

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import re
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 from tests.cluster.client import Client
-from tests.cluster.director import Director, Edits
+from tests.cluster.director import Director, Edits, ended
 from tests.cluster.faults import Faults
 from tests.cluster.history import Clients, History
 from tests.cluster.nodes import Cloud, Node
@@ -72,13 +70,7 @@ async def soak(
                     if task is not None and task.done() and (faults or task is not harming):
                         task.result()
             await working
-            for task in (harming, editing):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-            cloud.heal()
-            for name in {node.name for node in director.map.nodes}:
-                await cloud.nodes[name].recover(partial(director.names, name))
+            await director.recover(harming, editing)
             if directing is not None:
                 await director.settled()
             nodes = [cloud.nodes[node.name] for node in director.map.nodes]
@@ -86,9 +78,7 @@ async def soak(
             tell(f"{harm.count} faults; {director.changes} changes; {history.counts}")
         finally:
             if directing is not None:
-                directing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await directing
+                await ended(directing)
             history.close()
             await client.close()
     return history

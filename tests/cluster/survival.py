@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import hashlib
 import json
 import random
@@ -19,13 +18,12 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from tests.cluster.client import Client
-from tests.cluster.director import Director, Edits
+from tests.cluster.director import Director, Edits, ended
 from tests.cluster.faults import Faults
 from tests.cluster.nodes import SECRET, Cloud
 
@@ -124,13 +122,7 @@ async def survive(room: Path, seconds: float, count: int, seed: int, *, spares: 
         directing = asyncio.create_task(director.run())
         try:
             await writers.run(seconds)
-            for task in others:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-            cloud.heal()
-            for name in {node.name for node in director.map.nodes}:
-                await cloud.nodes[name].recover(partial(director.names, name))
+            await director.recover(*others)
             await director.settled()
             nodes = [cloud.nodes[node.name] for node in director.map.nodes]
             await _owe_nothing(nodes)
@@ -139,10 +131,7 @@ async def survive(room: Path, seconds: float, count: int, seed: int, *, spares: 
             tell(f"{harm.count} faults; {director.changes} changes; {done} of {len(writers.writes)} acknowledged")
         finally:
             (room / "writes.jsonl").write_text("\n".join(json.dumps(asdict(write)) for write in writers.writes))
-            for task in (directing, *others):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await ended(directing, *others)
     return writers.writes
 
 
