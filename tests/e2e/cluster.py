@@ -172,11 +172,12 @@ class Clients:
         return self._namespace.s3(self._cloud, address=ready[next(self._turn) % len(ready)])
 
     def _ready(self) -> list[str]:
-        """The addresses of the pods that are ready."""
+        """The addresses of the pods that are ready and stay, as a Service has them."""
         return [
             pod["status"]["podIP"]
             for pod in self._namespace.list("pods", f"moln.dev/cloud={self._cloud}")
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
         ]
 
 
