@@ -147,6 +147,7 @@ def test_degraded_calls_a_person(outcome: Outcome, status: str, reason: str) -> 
             "RollingOut",
         ),
         (an_outcome(observed(pods={}, answers={})), "True", "NodesStarting"),
+        (an_outcome(observed(pods={name: a_pod(name) for name in ("photos-0", "photos-1")})), "True", "NodesStopping"),
     ],
 )
 def test_progressing_says_whether_waiting_helps(outcome: Outcome, status: str, reason: str) -> None:

@@ -104,6 +104,9 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     waiting = [node.name for node in nodes if not node.ready]
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
+    stopping = sorted(set(observed.pods) - {node.name for node in nodes})
+    if stopping:
+        return Verdict("Progressing", "True", "NodesStopping", f"no nodes any more, and to stop: {', '.join(stopping)}")
     return Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
 
 
