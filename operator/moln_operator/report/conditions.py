@@ -94,9 +94,12 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
         return Verdict("Progressing", "True", "Deleting", outcome.waiting)
     if outcome.problems or observed.cloud.spec.paused:
         return Verdict("Progressing", "False", "Stopped", "nothing is changed until that is resolved")
-    moves = movement(outcome, nodes)
-    if moves is not None:
-        return moves
+    settled = Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
+    return movement(outcome, nodes) or _restarts(outcome, nodes) or settled
+
+
+def _restarts(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
+    """Which pods are about to stop or to start; None where each is as it shall be."""
     if outcome.roll is not None and outcome.roll.outdated:
         left = ", ".join(outcome.roll.outdated)
         words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
@@ -104,10 +107,10 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     waiting = [node.name for node in nodes if not node.ready]
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
-    stopping = sorted(set(observed.pods) - {node.name for node in nodes})
+    stopping = sorted(set(outcome.observed.pods) - {node.name for node in nodes})
     if stopping:
         return Verdict("Progressing", "True", "NodesStopping", f"no nodes any more, and to stop: {', '.join(stopping)}")
-    return Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
+    return None
 
 
 def movement(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
