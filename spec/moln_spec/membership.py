@@ -99,6 +99,15 @@ def next_step(last: CloudMap, wanted: Wanted, reports: Mapping[str, Report]) -> 
     return Step(following, tuple(decision.waits), decision.refusal)
 
 
+def thought_of(last: CloudMap, wanted: Wanted, reports: Mapping[str, Report]) -> Step:
+    """The map with the change that `wanted` would lead to, as if who joins ran already; `last` where nothing moves.
+
+    To tell what it would move, never to be obeyed: the steps on the way there are left out, and a node that is not
+    there yet is taken to have all the room that it needs.
+    """
+    return _Decision(last, wanted, reports).leap()
+
+
 def in_order(node: MapNode | Seat) -> tuple[str, int, str]:
     """The order of nodes in a map: by pool and ordinal."""
     return (node.pool, len(node.name), node.name)
@@ -147,6 +156,20 @@ class _Decision:
         else:
             _ = self._release() or self._begin()
         self._name_spares()
+
+    def leap(self) -> Step:
+        """See `thought_of`."""
+        self._name_spares()
+        coming = [node for node in self.draft.nodes if node.state in ("spare", "leaving") and node.name in self.seats]
+        without_end = Volume(capacity_bytes=0, used_bytes=0, free_bytes=2**63)
+        self.reports = {**{node.name: Report(0, volume=without_end) for node in coming}, **self.reports}
+        led = self._led(coming)
+        if led.layout == self.last.layout:
+            return Step(self.last, refusal=self.refusal)
+        before = self.last.layout if self.last.change is None else self.last.change.before
+        epoch = self.last.epoch + 1
+        change = Change(before=before, since=epoch)
+        return Step(led.model_copy(update={"change": change, "epoch": epoch}), refusal=self.refusal)
 
     # The user's word that disks are gone.
 

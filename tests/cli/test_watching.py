@@ -186,6 +186,21 @@ def test_repair_compares_all_copies(three: tuple[Desk, Dev]) -> None:
     assert "0 keys differ, 0 B to bring; 0 put right" in desk.moln("repair").out
 
 
+def test_rebalance_tells_and_does_nothing(three: tuple[Desk, Dev]) -> None:
+    """Of a settled cloud nothing; of a thought of node its share; and without --dry-run what to do instead."""
+    desk, _ = three
+    assert "nothing moves" in desk.moln("rebalance", "--dry-run").out
+    told = desk.moln("rebalance", "--dry-run", "--replicas", "4", "--keys", "--json").documents
+    *keys, sums = told
+    new = next(name for name in sums["gets"] if name.endswith("-3"))
+    assert sums["gets"][new]["keys"] == len(keys)
+    assert sums["bytes"] == sum(move["bytes"] for key in keys for move in key["moves"])
+    assert "nothing moves" in desk.moln("rebalance", "--dry-run").out
+    undone, refused = desk.moln("rebalance"), desk.moln("rebalance", "--dry-run", "--replicas", "1")
+    assert (undone.code, "edit replicas" in undone.err) == (2, True)
+    assert (refused.code, "would refuse" in refused.err) == (5, True)
+
+
 def test_letters_tells_that_there_are_none(three: tuple[Desk, Dev]) -> None:
     """Every node is asked; with none there is nothing to replay or drop."""
     desk, _dev = three

@@ -19,7 +19,7 @@ from moln_node import tracing
 from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapRefusedError
-from moln_node.peer import figures, tasks
+from moln_node.peer import figures, moves, tasks
 from moln_node.peer.node import Node, ready
 from moln_node.peer.status import Capabilities, Health
 from moln_node.peer.tasks import TaskBoard, TaskRequest
@@ -142,6 +142,11 @@ async def get_where(request: web.Request) -> web.Response:
     return _json(found)
 
 
+async def post_moves(request: web.Request) -> web.Response:
+    """A page of what a change of layout moves; nothing is done."""
+    return _json(await moves.page(request.app[NODE].cluster, await _read(request, moves.MovesAsk)))
+
+
 async def post_task(request: web.Request) -> web.Response:
     """Start maintenance; 409 while a task of that kind runs."""
     try:
@@ -249,6 +254,7 @@ def make_app(
             web.get("/v1/capabilities", get_capabilities),
             web.post("/v1/explain", post_explain),
             web.get("/v1/where", get_where),
+            web.post("/v1/moves", post_moves),
             web.post("/v1/tasks", post_task),
             web.get("/v1/tasks", get_tasks),
             web.get("/v1/tasks/{id}", get_task),
