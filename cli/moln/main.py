@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "where": ("moln.commands.where:where", "tell which nodes own an object, and what each of them has"),
     "repair": ("moln.commands.repair:repair", "compare all copies, and bring each owner what it lacks"),
     "rebalance": ("moln.commands.rebalance:rebalance", "tell what a change of nodes moves, before or while it does"),
+    "rewrite": ("moln.commands.rewrite:rewrite", "bring objects of before to what classes and rules say today"),
     "letters": ("moln.commands.letters:letters", "list, replay or drop writes that could not be brought to all owners"),
     "explain": ("moln.commands.explain:explain", "tell which storage class an object would get, and why"),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moln.watching.assess import Level, assess
-from moln.watching.page import Check, Counters, Page
+from moln.watching.page import Check, Counters, Page, parse
 from moln.watching.rates import Rates, between
 from moln.watching.screen import drawn
 from moln.watching.snapshot import Condition, Snapshot
@@ -94,6 +94,29 @@ def test_what_moves_is_shown_with_how_far_it_is() -> None:
     assert "keys move to a new layout (50 % done)" in drawn_of(moving)
     estimated = replace(moving, pages=(replace(moving.pages[0], seconds_left=130.0), *moving.pages[1:]))
     assert "(50 % done, about 3 min left)" in drawn_of(estimated)
+
+
+def test_rewriting_is_shown_with_how_far_it_is() -> None:
+    """By the task's own counters, over the nodes on which it runs; it is no reason to worry."""
+    from rich.console import Console
+
+    task = """moln_node_task_running{cloud="c",kind="rewrite"} 1.0
+moln_node_task_progress{cloud="c",kind="rewrite",counter="versions"} 10.0
+moln_node_task_progress{cloud="c",kind="rewrite",counter="total"} 40.0
+moln_node_task_progress{cloud="c",kind="rewrite",counter="seconds_left"} 130.0
+"""
+    page = parse("n-0", b'{"ok": true, "checks": []}', task, 0.0)
+    ended = parse("n-1", b'{"ok": true, "checks": []}', task.replace("} 1.0", "} 0.0"), 0.0)
+    assert ended.rewriting is None
+    well = seen()
+    snapshot = replace(
+        well, pages=(replace(well.pages[0], rewriting=page.rewriting, rewriting_seconds_left=130.0), *well.pages[1:])
+    )
+    assert page.rewriting_seconds_left == 130.0
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(drawn(snapshot, assess(snapshot)))
+    assert "objects are rewritten (25 % done, about 3 min left)" in console.export_text()
+    assert assess(snapshot).level == Level.HEALTHY
 
 
 def test_rates_are_what_happened_between_two_looks() -> None:
@@ -199,6 +222,18 @@ def test_rebalance_tells_and_does_nothing(three: tuple[Desk, Dev]) -> None:
     undone, refused = desk.moln("rebalance"), desk.moln("rebalance", "--dry-run", "--replicas", "1")
     assert (undone.code, "edit replicas" in undone.err) == (2, True)
     assert (refused.code, "would refuse" in refused.err) == (5, True)
+
+
+def test_rewrite_says_what_it_did(three: tuple[Desk, Dev]) -> None:
+    """Every node is asked, twice; where nothing was edited there is nothing to do."""
+    desk, _dev = three
+    (document,) = desk.moln("rewrite", "--dry-run", "--json").documents
+    assert document["classes"] == {"differing": 0, "bytes": 0, "reassigned": 0, "unanswered": 0}
+    assert (document["copies"]["versions"], document["copies"]["differing"], document["findings"]) == (3, 0, [])
+    assert "3 copies looked at; 0 versions got another class; 0 copies rewritten" in desk.moln("rewrite").out
+    refused = desk.moln("rewrite", "--bucket", "none")
+    assert refused.code != 0
+    assert "there is no bucket 'none'" in refused.err
 
 
 def test_letters_tells_that_there_are_none(three: tuple[Desk, Dev]) -> None:

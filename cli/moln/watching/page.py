@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=5.0)
 _MOVING: Final = "moln_node_moving_registers"
 _MOVING_LEFT: Final = "moln_node_moving_seconds_left"
+_TASK: Final = "moln_node_task_progress"
+_RUNNING: Final = "moln_node_task_running"
+_REWRITING: Final = ("reassign", "rewrite")
+"""The kinds of maintenance that `moln rewrite` is."""
 _LATENCY: Final = "moln_s3_request_seconds_bucket"
 
 
@@ -91,6 +95,8 @@ class Page:
     seconds_left: float | None = None
     in_flight: int = 0
     bad: int = 0
+    rewriting: tuple[int, int] | None = None
+    rewriting_seconds_left: float | None = None
     counters: Counters = Counters(0.0)
 
     @property
@@ -133,6 +139,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
     latency: defaultdict[float, float] = defaultdict(float)
     for sample in found[_LATENCY]:
         latency[float(sample.labels["le"])] += sample.value
+    rewriting = next((kind for kind in _REWRITING if total(_RUNNING, kind=kind)), "")
     return Page(
         name,
         ready=said.ok,
@@ -148,7 +155,16 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
         seconds_left=next((sample.value for sample in found[_MOVING_LEFT]), None),
         in_flight=int(total("moln_s3_requests_in_flight")),
-        bad=int(total("moln_node_task_progress", kind="scrub", counter="bad")),
+        bad=int(total(_TASK, kind="scrub", counter="bad")),
+        rewriting=(
+            (int(total(_TASK, kind=rewriting, counter="versions")), int(total(_TASK, kind=rewriting, counter="total")))
+            if rewriting
+            else None
+        ),
+        rewriting_seconds_left=next(
+            (s.value for s in found[_TASK] if s.labels["kind"] == rewriting and s.labels["counter"] == "seconds_left"),
+            None,
+        ),
         counters=Counters(
             at=now,
             requests=sum(s.value for s in requests),

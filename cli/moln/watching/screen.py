@@ -14,7 +14,7 @@ from moln.watching.assess import Level
 from moln_spec.quantity import about
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -61,6 +61,13 @@ def _node(page: Page, rates: Mapping[str, Rates | None] | None) -> dict[str, Any
         "object_bytes": page.bytes,
         "waiting_for_repair": page.hints,
         "moving": {"done": page.moving[0], "total": page.moving[1], "seconds_left": page.seconds_left},
+        "rewriting": None
+        if page.rewriting is None
+        else {
+            "done": page.rewriting[0],
+            "total": page.rewriting[1],
+            "seconds_left": page.rewriting_seconds_left,
+        },
         "checks": {check.name: check.state for check in page.checks},
     }
     rate = (rates or {}).get(page.name)
@@ -96,6 +103,8 @@ def _sentence(seen: Snapshot, verdict: Verdict) -> str:
     ]
     if seen.map.change is not None:
         parts.append(f"keys move to a new layout{_moved(seen)}")
+    if any(page.rewriting for page in seen.pages):
+        parts.append(f"objects are rewritten{_rewritten(seen)}")
     if seen.endpoint:
         parts.append(f"S3 at {seen.endpoint}")
     return ", ".join(parts)
@@ -103,8 +112,18 @@ def _sentence(seen: Snapshot, verdict: Verdict) -> str:
 
 def _moved(seen: Snapshot) -> str:
     """How far the nodes' passes are together, where one runs, and how long the slowest still takes."""
-    done, total = (sum(page.moving[part] for page in seen.pages) for part in (0, 1))
     left = [page.seconds_left for page in seen.pages if page.seconds_left is not None]
+    return _far([page.moving for page in seen.pages], left)
+
+
+def _rewritten(seen: Snapshot) -> str:
+    """The same of `moln rewrite`, of the step that each node is at."""
+    left = [page.rewriting_seconds_left for page in seen.pages if page.rewriting_seconds_left is not None]
+    return _far([page.rewriting for page in seen.pages if page.rewriting], left)
+
+
+def _far(pages: Sequence[tuple[int, int]], left: Sequence[float]) -> str:
+    done, total = (sum(page[part] for page in pages) for part in (0, 1))
     until = f", {about(max(left))} left" if left else ""
     return f" ({100 * done // total} % done{until})" if total else ""
 

@@ -141,6 +141,7 @@ class CloudObjects:
                 storage_class=chosen,
                 null=known.bucket.versioning is not Versioning.ENABLED,
                 modified_ms=wall_ms(),
+                assigned=storage_class is None,
             )
             row = await self.put_row(register, row_at, supply, precondition)
         except BaseException:

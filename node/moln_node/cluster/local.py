@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from moln_node.store.errors import IncompleteBodyError
 from moln_node.store.ledger import Bounds, Reservation
+from moln_node.store.packing import packing
 from moln_node.store.registers import Register, Space, number
 from moln_node.store.store import Store
 from moln_spec.classes import Assignment, Candidate, StorageClass, assign
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moln_node.store.bodies import NewBody
+    from moln_node.store.documents import RecordDocument
     from moln_node.store.model import Attributes, Sealed, Usage
     from moln_node.store.transaction import BucketRow
     from moln_spec.cloudmap import CloudMap
@@ -72,6 +74,35 @@ class LocalStore:
         )
         return self.assign(candidate).storage_class
 
+    def today(self, bucket: str, key: str, document: RecordDocument) -> Assignment:
+        """What an object that is kept would be assigned, were it written today and no class asked for."""
+        candidate = Candidate(
+            bucket=bucket,
+            key=key,
+            content_type=document.headers.get("content-type", ""),
+            size=None if document.upload else document.size,
+            metadata=document.metadata,
+        )
+        return self.assign(candidate)
+
+    def packing(self, storage_class: str, size: int) -> str:
+        """How a class has bodies of that size packed today."""
+        level, deduplicate = self._settings(storage_class)
+        return packing(size, level, deduplicate=deduplicate)
+
+    def level(self, storage_class: str) -> int | None:
+        """The zstd level of a class, None where it does not compress."""
+        return self._settings(storage_class)[0]
+
+    def _settings(self, storage_class: str) -> tuple[int | None, bool]:
+        """Level and deduplication of a class; plain, should it be gone from the map meanwhile."""
+        found = self._classes.get(storage_class, StorageClass(name=storage_class))
+        return found.compression.level if found.compression.algorithm == "zstd" else None, found.deduplication
+
+    def reserve_again(self, size: int) -> Reservation:
+        """Room for bytes that take the place of others; StorageFullError. Quotas count those already."""
+        return self.store.ledger.reserve(0, size, Bounds(None, None, self._map.limits.reserve_percent))
+
     def reserve(self, size: int, bucket: BucketRow | None = None) -> Reservation:
         """Room for a write, within the quota of the bucket if it is given; QuotaExceededError or StorageFullError."""
         limits = self._map.limits
@@ -86,11 +117,11 @@ class LocalStore:
         seal: Callable[[], Awaitable[Sealed]],
         *,
         small: bool = True,
+        anew: bool = False,
     ) -> tuple[tuple[NewBody, ...], Sealed]:
-        """Take a body in as its class has it; plainly, should the class be gone from the map meanwhile."""
-        found = self._classes.get(storage_class, StorageClass(name=storage_class))
-        level = found.compression.level if found.compression.algorithm == "zstd" else None
-        bodies, sealed = await self.store.take(body, size, seal, level, small=small, deduplicate=found.deduplication)
+        """Take a body in as its class has it; `small` and `anew` as in `Store.take`."""
+        level, deduplicate = self._settings(storage_class)
+        bodies, sealed = await self.store.take(body, size, seal, level, small=small, deduplicate=deduplicate, anew=anew)
         written = sum(body.size for body in bodies)
         if written != size:  # nothing that is not there is acknowledged, whatever went wrong
             self.store.discard(bodies)

@@ -1,4 +1,4 @@
-"""Maintenance of one node's data, beside its traffic: scrub, collect, find orphans, verify, repair.
+"""Maintenance of one node's data, beside its traffic: scrub, collect, find orphans, verify, repair, rewrite.
 
 Called by port 9001's tasks. Each tells a `Report` how far it is, and ends when it is
 done; cancelling it leaves everything as consistent as it was.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from moln_node.cluster import comparing, records
 from moln_node.cluster.messages import Ask
 from moln_node.cluster.quorum import merge
+from moln_node.cluster.rewriting import Reassigning, Rewriting
 from moln_node.cluster.sight import Sight
 from moln_node.store import orphans as store_orphans
 from moln_node.store.errors import CorruptError, NoSuchBucketError
@@ -20,6 +21,7 @@ from moln_spec.version import Version
 if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
+    from moln_node.cluster.rewriting import Scope
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
 
@@ -70,6 +72,25 @@ async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> N
             if not dry_run:
                 counts["repaired"] += await cluster.repair.run(register)
         report.set(**counts)
+
+
+async def reassign(local: LocalStore, cluster: Cluster, report: Report, scope: Scope, *, dry_run: bool = True) -> None:
+    """Give objects the storage class that the rules say today, unless `dry_run`; those keep it that a client asked for.
+
+    Counts versions gone through of a total, those that rules would have in another class and that it is this node's to
+    tell of, their bytes, those reassigned, and those of which too few owners answer. Each that differs is a finding.
+    """
+    await Reassigning(local, cluster, report, scope).run(dry_run=dry_run)
+
+
+async def rewrite(local: LocalStore, cluster: Cluster, report: Report, scope: Scope, *, dry_run: bool = True) -> None:
+    """Pack what is on this disk as its class says today, unless `dry_run`: compression, its level, deduplication.
+
+    Counts versions gone through of a total, those packed otherwise, their bytes, what they took on the disk before and
+    take after (an estimate in a dry run), and those that are damaged and stay. A dry run goes by the class that
+    `reassign` would give, and each that differs is a finding.
+    """
+    await Rewriting(local, cluster, report, scope).run(dry_run=dry_run)
 
 
 async def letters(cluster: Cluster, report: Report, *, action: Letters = "list") -> None:

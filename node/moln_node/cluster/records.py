@@ -66,10 +66,11 @@ def object_row(
     null: bool,
     modified_ms: int,
     upload: str = "",
+    assigned: bool = False,
 ) -> Row:
-    """The row of a new object."""
+    """The row of a new object; `assigned` says that its class was not asked for by the client."""
     document = RecordDocument(
-        flags=Flag.NULL if null else 0,
+        flags=(Flag.NULL if null else 0) | (Flag.ASSIGNED if assigned else 0),
         modified_ms=modified_ms,
         size=size,
         etag=sealed.etag,

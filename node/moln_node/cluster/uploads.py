@@ -57,7 +57,7 @@ class Uploads:
         chosen = self._cloud.choose(bucket, key, attributes, None, requested)
         upload_id = Version.from_bytes(await self._registers.ballot()).encode()
         document = RecordDocument(
-            flags=Flag.NULL,
+            flags=Flag.NULL | (Flag.ASSIGNED if requested is None else 0),
             modified_ms=wall_ms(),
             size=0,
             etag="",
@@ -183,6 +183,7 @@ class Uploads:
                 null=null,
                 modified_ms=modified_ms,
                 upload=upload_id,
+                assigned=upload.assigned,
             )
 
         def supply(_: str, row: Row) -> SlotWrite:
@@ -264,7 +265,17 @@ def _upload(bucket: str, key: str, upload_id: str, row: Row) -> Upload:
     document = row.document
     algorithm, _, kind = document.checksum or ("", "", "")
     attributes = documents.attributes_model(document)
-    return Upload(upload_id, bucket, key, document.modified_ms, attributes, document.storage_class, algorithm, kind)
+    return Upload(
+        upload_id,
+        bucket,
+        key,
+        document.modified_ms,
+        attributes,
+        document.storage_class,
+        algorithm,
+        kind,
+        document.assigned,
+    )
 
 
 def _part(number: int, row: Row) -> Part:

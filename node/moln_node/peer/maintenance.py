@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moln_node.cluster import maintenance
+from moln_node.cluster.rewriting import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,14 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
     async def letters(request: TaskRequest, progress: Progress) -> None:
         await maintenance.letters(cluster, progress, action=request.action)
 
+    async def reassign(request: TaskRequest, progress: Progress) -> None:
+        scope = Scope(request.bucket, request.prefix)
+        await maintenance.reassign(local, cluster, progress, scope, dry_run=request.dry_run)
+
+    async def rewrite(request: TaskRequest, progress: Progress) -> None:
+        scope = Scope(request.bucket, request.prefix)
+        await maintenance.rewrite(local, cluster, progress, scope, dry_run=request.dry_run)
+
     return {
         "scrub": scrub,
         "collect": collect,
@@ -42,4 +51,6 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
         "verify": verify,
         "repair": repair,
         "letters": letters,
+        "reassign": reassign,
+        "rewrite": rewrite,
     }

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from moln_spec.model import Document
 
-Kind = Literal["scrub", "collect", "orphans", "verify", "repair", "letters"]
+Kind = Literal["scrub", "collect", "orphans", "verify", "repair", "letters", "reassign", "rewrite"]
 _KEPT: Final = 32
 _FINDINGS: Final = 100
 _log = logging.getLogger(__name__)
@@ -30,8 +30,11 @@ class TaskRequest(Document):
     kind: Kind
     mode: Literal["light", "deep", "sampled"] = Field("deep", description="scrub: how much of each body is read.")
     sample_percent: float = Field(1.0, gt=0, le=100, description="scrub, sampled: share of the bodies.")
-    dry_run: bool = Field(default=True, description="orphans, repair: only list. Doing must be asked for.")
-    bucket: str = Field("", description="verify: the object's bucket.")
+    dry_run: bool = Field(
+        default=True, description="orphans, repair, reassign, rewrite: only list. Doing must be asked for."
+    )
+    bucket: str = Field("", description="verify: the object's bucket; reassign, rewrite: only its objects.")
+    prefix: str = Field("", description="reassign, rewrite: only keys that begin with this.")
     key: str = Field("", description="verify: the object's key.")
     version_id: str | None = Field(None, description="verify: the version; the newest when absent.")
     action: Literal["list", "replay", "drop"] = Field("list", description="letters: what to do with dead letters.")

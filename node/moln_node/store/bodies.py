@@ -36,7 +36,8 @@ class NewBody:
         hash: the SHA-256 of a chunk, by which equal ones are shared.
         fresh: its writer wrote the file; else it was there, or is the same as one before it.
         pinned: the body that its writer pinned.
-        replaces: the body that was found damaged, and must not be shared any more.
+        replaces: the body that was found damaged or packed otherwise, and must not be shared any more.
+        packing: how it was asked to be packed; see `packing`.
     """
 
     id: int
@@ -47,6 +48,7 @@ class NewBody:
     fresh: bool = True
     pinned: int | None = None
     replaces: int | None = None
+    packing: str = ""
 
 
 class BodyDirectory:

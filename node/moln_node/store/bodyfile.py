@@ -38,6 +38,8 @@ _COMPRESSED: Final = 1 << 31
 _INDEX_PART: Final = (1 << 32) - 1  # the seeds of header, index and trailer: part numbers that no block has
 _TRAILER_PART: Final = (1 << 32) - 2
 _HEADER_PART: Final = (1 << 32) - 3
+PLAIN: Final = 1
+"""In a header: not compressed; a zstd level is one more than itself, and 0 where the writer did not tell."""
 
 
 class _Scratch(threading.local):
@@ -66,6 +68,7 @@ class BodyFileWriter:
         self._path = path
         self._prepare = prepare
         self._compressor = Compressor(level)
+        self._packed = packed(level)
         self._lengths = array("L")
         self._checks = array("Q")
         self._size = 0
@@ -98,7 +101,7 @@ class BodyFileWriter:
         """Make the file; its header."""
         self._prepare()
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        header = _HEADER.pack(_MAGIC, FORMAT, 0, BLOCK, self.id)
+        header = _HEADER.pack(_MAGIC, FORMAT, self._packed, BLOCK, self.id)
         return header + _CHECK.pack(checksum.of(header, checksum.seed(self.id, _HEADER_PART)))
 
     def finish(self) -> Written:
@@ -156,7 +159,7 @@ class BodyFile:
     def _check_header(self) -> None:
         """Refuse a file of another format, another body's, or a damaged one."""
         head = self._raw(0, HEADER_LENGTH)
-        magic, version, _, _, body_id = _HEADER.unpack_from(head)
+        magic, version, self.packed, _, body_id = _HEADER.unpack_from(head)
         (check,) = _CHECK.unpack_from(head, _HEADER.size)
         if (
             magic != _MAGIC
@@ -233,6 +236,11 @@ class BodyFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def packed(level: int | None) -> int:
+    """How a header tells the zstd level, or None."""
+    return PLAIN if level is None else PLAIN + level
 
 
 def _write_all(fd: int, buffers: list[bytes | memoryview]) -> None:

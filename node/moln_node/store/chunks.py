@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pyfastcdc import FastCDC
 
 from moln_node.store.bodies import BodyDirectory, NewBody
+from moln_node.store.bodyfile import packed
 from moln_node.store.errors import CorruptError
 from moln_node.store.ingest import BATCH, batches
+from moln_node.store.packing import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -44,6 +46,8 @@ class ChunkTaker:
         pin: finds and pins the chunk of a hash, on the writing lane.
         release: lets go of chunks that became nobody's: unpins, and removes what was written.
         level: zstd's, or None.
+        word: what that is called; a chunk that is there and was packed with another level does not get it.
+        anew: such a chunk is not shared, but written anew.
     """
 
     def __init__(
@@ -53,7 +57,13 @@ class ChunkTaker:
         pin: Callable[[bytes], Awaitable[int | None]],
         release: Callable[[Sequence[NewBody]], None],
         level: int | None,
+        word: str,
+        *,
+        anew: bool = False,
     ) -> None:
+        self._packed = packed(level)
+        self._word = word
+        self._anew = anew
         self._bodies = bodies
         self._threads = threads
         self._pin = pin
@@ -102,24 +112,26 @@ class ChunkTaker:
         """Refer to the chunk that is there and sound, or write it."""
         mine = self._by_hash.get(digest)
         if mine is not None:
-            return NewBody(mine.id, len(data), 0, hash=digest, fresh=False)
+            return NewBody(mine.id, len(data), 0, hash=digest, fresh=False, packing=mine.packing)
         found = await self._pin(digest)
-        if found is not None and await self._in_thread(_is_sound, self._bodies, found, data):
-            chunk = NewBody(found, len(data), 0, hash=digest, fresh=False, pinned=found)
+        there = None if found is None else await self._in_thread(_packed_if_sound, self._bodies, found, data)
+        if found is not None and there is not None and (there == self._packed or not self._anew):
+            word = self._word if there == self._packed else UNKNOWN
+            chunk = NewBody(found, len(data), 0, hash=digest, fresh=False, pinned=found, packing=word)
         else:
             chunk = await self._write(data, digest, spoilt=found)
         self._by_hash[digest] = chunk
         return chunk
 
     async def _write(self, data: bytes, digest: bytes, spoilt: int | None) -> NewBody:
-        """Write a chunk, in place of a spoilt one."""
+        """Write a chunk, in place of one that is spoilt or packed otherwise."""
         writer = self._bodies.begin(self._level)
         try:
             written = await self._in_thread(_write, self._bodies, writer, data)
         except BaseException:
             self._release((NewBody(writer.id, len(data), 0, pinned=spoilt),))
             raise
-        return replace(written, hash=digest, pinned=spoilt, replaces=spoilt)
+        return replace(written, hash=digest, pinned=spoilt, replaces=spoilt, packing=self._word)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -136,16 +148,18 @@ def _cut(window: bytearray, last: bool) -> list[Cut]:  # noqa: FBT001 (called by
     return cuts
 
 
-def _is_sound(bodies: BodyDirectory, body_id: int, data: bytes) -> bool:
-    """Whether the chunk on the disk is these bytes."""
+def _packed_if_sound(bodies: BodyDirectory, body_id: int, data: bytes) -> int | None:
+    """How the chunk on the disk is packed, if it is these bytes; else None."""
     try:
         file = bodies.open(body_id)
     except (FileNotFoundError, CorruptError):
-        return False
+        return None
     try:
-        return file.size == len(data) and b"".join(file.read(0, file.size)) == data
+        same = file.size == len(data) and b"".join(file.read(0, file.size)) == data
     except CorruptError:
-        return False
+        return None
+    else:
+        return file.packed if same else None
     finally:
         file.close()
 

@@ -53,12 +53,14 @@ class Flag(IntFlag):
     NULL = 1
     DELETE_MARKER = 2
     TOMBSTONE = 4  # nothing is there any more: what is left of a version that the owners agreed to drop
+    ASSIGNED = 8  # its class was chosen by a rule or the default, not asked for by the client
 
 
 # as plain numbers: an enum's operators cost a microsecond each, and these are asked for every row of a listing
 _NULL: Final = int(Flag.NULL)
 _DELETE_MARKER: Final = int(Flag.DELETE_MARKER)
 _TOMBSTONE: Final = int(Flag.TOMBSTONE)
+_ASSIGNED: Final = int(Flag.ASSIGNED)
 _UNCOUNTED: Final = _DELETE_MARKER | _TOMBSTONE
 
 
@@ -68,7 +70,8 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
     `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it
     never leaves the node. `size` is that of the bytes; where they are encrypted, `encryption` says how, and
-    `plain_size` is what the client wrote. `lock` is mode, end and legal hold.
+    `plain_size` is what the client wrote. `lock` is mode, end and legal hold. `packing` is how this node has packed the
+    bytes (`packing.packing`); it never leaves the node either.
     """
 
     flags: int
@@ -90,6 +93,7 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     encryption: str = ""
     plain_size: int = -1
     lock: tuple[str, int, str] | None = None
+    packing: str = ""
 
     @property
     def shown_size(self) -> int:
@@ -110,6 +114,11 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def tombstone(self) -> bool:
         """Nothing is there: readers pass it over; only owners that compare notes see it."""
         return bool(self.flags & _TOMBSTONE)
+
+    @property
+    def assigned(self) -> bool:
+        """Its class was chosen by a rule or the default; of older records nobody knows."""
+        return bool(self.flags & _ASSIGNED)
 
     @property
     def counted(self) -> bool:

@@ -137,7 +137,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart upload under way. `checksum_algorithm` and `checksum_type` are empty when the client named none."""
+    """A multipart upload under way.
+
+    `checksum_algorithm` and `checksum_type` are empty when the client named none; `assigned` says that it did not ask
+    for the storage class.
+    """
 
     id: str
     bucket: str
@@ -147,6 +151,7 @@ class Upload:
     storage_class: str
     checksum_algorithm: str = ""
     checksum_type: str = ""
+    assigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

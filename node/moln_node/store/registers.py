@@ -49,7 +49,7 @@ class Register(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a slot holds. The document has no segments, layout or past: these are each node's own."""
+    """What a slot holds. The document has no segments, layout, past or packing: these are each node's own."""
 
     version: bytes
     ballot: bytes
@@ -82,7 +82,7 @@ class KeyState(msgspec.Struct, array_like=True, frozen=True):
 def wire_row(version: Version, document: RecordDocument) -> Row:
     """A row as other nodes see it."""
     raw = version.to_bytes()
-    plain = msgspec.structs.replace(document, segments=(), layout=0, ballot=b"", past=())
+    plain = msgspec.structs.replace(document, segments=(), layout=0, ballot=b"", past=(), packing="")
     return Row(raw, document.ballot or raw, plain)
 
 

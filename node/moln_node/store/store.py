@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -19,6 +20,7 @@ from moln_node.store.bodies import BodyDirectory, NewBody, naming_full_disk
 from moln_node.store.chunks import ChunkTaker
 from moln_node.store.collector import Collector
 from moln_node.store.lane import Lane
+from moln_node.store.packing import packing
 from moln_node.store.reads import Reads
 from moln_node.store.scrub import Scrub
 from moln_node.store.steps.bodies import find_and_pin
@@ -156,19 +158,23 @@ class Store:
         *,
         small: bool = True,
         deduplicate: bool = False,
+        anew: bool = False,
     ) -> tuple[tuple[NewBody, ...], Sealed]:
         """Take a body in; when this returns, its bytes are on the disk or will be with the record.
 
         `level` is zstd's, or None. `small` allows the body to live in the index; `deduplicate` cuts a large one into
-        chunks that are kept once.
+        chunks that are kept once; `anew` shares none of them that was packed with another level.
         """
+        word = packing(size, level, deduplicate=deduplicate, small=small)
         if size == 0 or (small and size <= inline.LIMIT):
-            return await ingest.take_inline(self.bodies, body, size, seal, level)
+            taken, sealed = await ingest.take_inline(self.bodies, body, size, seal, level)
+            return tuple([replace(one, packing=word) for one in taken]), sealed
         with naming_full_disk():
             if deduplicate:
-                taker = ChunkTaker(self.bodies, self._threads, self._pin_chunk, self.discard, level)
+                taker = ChunkTaker(self.bodies, self._threads, self._pin_chunk, self.discard, level, word, anew=anew)
                 return await taker.take(body, size, seal)
-            return await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
+            taken, sealed = await ingest.take_file(self.bodies, self._threads, body, size, seal, level)
+            return tuple([replace(one, packing=word) for one in taken]), sealed
 
     def discard(self, bodies: Sequence[NewBody]) -> None:
         """Let go of bodies that became nobody's: remove those written, unpin those found.

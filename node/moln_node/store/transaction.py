@@ -79,14 +79,18 @@ class Transaction:
         if document.counted:
             self.count(bucket_id, document.storage_class, objects=1, size=document.size)
 
-    def replace(self, bucket_id: int, key: bytes, version: Version, document: RecordDocument) -> None:
-        """Change a version in place; its size and class stay."""
+    def replace(self, bucket_id: int, key: bytes, found: lookup.Found, document: RecordDocument) -> None:
+        """Change a version that was found, in place; its size stays."""
+        version, before = found
         inverse = documents.invert(version)
         identity = documents.record_identity(bucket_id, key, inverse)
         self.db.execute(
             "UPDATE record SET document = ? WHERE bucket = ? AND key = ? AND inverse = ?",
             (documents.encode(document, identity), bucket_id, key, inverse),
         )
+        if document.counted and document.storage_class != before.storage_class:
+            self.count(bucket_id, before.storage_class, objects=-1, size=-document.size)
+            self.count(bucket_id, document.storage_class, objects=1, size=document.size)
 
     def remove(self, bucket_id: int, key: bytes, version: Version, document: RecordDocument) -> None:
         """Drop a version and what it alone refers to."""

@@ -1,5 +1,7 @@
 """A real process that writes to a store until it is killed, and tells each step on its standard output.
 
+Beside the writes everything is rewritten all the time, which changes no content.
+
     python crash_writer.py DIR SEED
 
 A line `I <key> <state>` before each write, `A <key>` once it is acknowledged; a state is `-` (absent) or
@@ -15,10 +17,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.node.store.harness import BUCKET, CLASSES, OWNER, Node, cloud_map, etag, put, put_part
+from tests.node.store.harness import BUCKET, CLASSES, OWNER, Node, Notes, cloud_map, etag, put, put_part
 
+from moln_node.cluster import maintenance
+from moln_node.cluster.rewriting import Scope
 from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Sealed
+from moln_spec.classes import Compression
 
 WORKERS = 8
 KEYS_EACH = 6
@@ -64,6 +69,26 @@ async def put_multipart(objects: Node, key: str, data: bytes, storage_class: str
     await objects.complete_upload(BUCKET, key, upload.id, parts, Sealed(etag(data)))
 
 
+async def rewrite(objects: Node, chance: random.Random) -> None:
+    """Pack everything anew, over and over, each time in another way."""
+    epoch = 1
+    while True:
+        epoch += 1
+        newer = cloud_map(epoch=epoch)
+        classes = [
+            one.model_copy(
+                update={
+                    "compression": chance.choice((Compression(), Compression(algorithm="zstd", level=1))),
+                    "deduplication": chance.random() < 0.5,
+                }
+            )
+            for one in CLASSES
+        ]
+        await objects.cluster.adopt(newer.model_copy(update={"storage_classes": tuple(classes)}))
+        await maintenance.rewrite(objects.local, objects.cluster, Notes(), Scope(), dry_run=False)
+        await asyncio.sleep(0)
+
+
 async def main(directory: Path, seed: int) -> None:
     """Write with all workers, for ever."""
     objects = await Node.start(directory, cloud_map())
@@ -76,7 +101,7 @@ async def main(directory: Path, seed: int) -> None:
         while True:
             await write_once(objects, f"{number}/{chance.randrange(KEYS_EACH)}", chance)
 
-    await asyncio.gather(*(worker(number) for number in range(WORKERS)))
+    await asyncio.gather(rewrite(objects, random.Random(seed)), *(worker(number) for number in range(WORKERS)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import msgspec
 from moln_node.store import lookup, registers
 from moln_node.store.clock import wall_ms
 from moln_node.store.documents import Flag, LayoutDocument, Parts, RecordDocument
+from moln_node.store.packing import common
 from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
 from moln_node.store.steps import bucket_register
 from moln_node.store.steps import owed as debts
@@ -235,7 +236,10 @@ def collect(tx: Transaction, register: Register, fingerprint: int) -> bytes:
 
 
 def heal(tx: Transaction, register: Register, write: Write, reservations: Sequence[Reservation] = ()) -> Vote:
-    """Put good bytes in the place of those that a row here has, if the row is still the same one."""
+    """Put good or newly packed bytes in the place of those that a row here has, if the row is still the same one.
+
+    Whatever it has by now, they are the same: a version never changes its content.
+    """
     bucket_id = _place(tx, register)
     if isinstance(bucket_id, Outcome):
         return Vote(bucket_id)
@@ -245,10 +249,11 @@ def heal(tx: Transaction, register: Register, write: Write, reservations: Sequen
         return Vote(Outcome.MISSING)
     tx.remove(bucket_id, key, *found)
     segments = tx.adopt(write.bodies)
-    if write.parts:
-        tx.add_layout(write.layout_id, LayoutDocument(segments, write.parts))
-    layout = write.layout_id if write.parts else 0
-    healed = msgspec.structs.replace(found[1], segments=() if layout else segments, layout=layout)
+    layout = write.layout_id if write.parts or len(segments) > SEGMENTS_IN_RECORD else 0
+    if layout:
+        tx.add_layout(layout, LayoutDocument(segments, write.parts))
+    packing = common(body.packing for body in write.bodies)
+    healed = msgspec.structs.replace(found[1], segments=() if layout else segments, layout=layout, packing=packing)
     tx.insert(bucket_id, key, found[0], healed)
     tx.effects.reservations.extend(reservations)
     return Vote(Outcome.DONE)
@@ -349,21 +354,27 @@ def _apply(
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
     if found is not None and _keeps_bytes(found, row) and not document.tombstone:
         old = found[1]
-        kept = msgspec.structs.replace(document, segments=old.segments, layout=old.layout, past=old.past)
-        tx.replace(bucket_id, key, version, kept)
+        kept = msgspec.structs.replace(
+            document, segments=old.segments, layout=old.layout, past=old.past, packing=old.packing
+        )
+        tx.replace(bucket_id, key, found, kept)
     elif alone and document.tombstone:
         if found is not None:
             tx.remove(bucket_id, key, *found)
     else:
         past = () if found is None or alone or not document.null else _past(*found, version)
-        segments, parts = _segments(tx, register, write, ballot, alone=alone)
+        segments, parts, packing = _segments(tx, register, write, ballot, alone=alone)
         if found is not None:
             tx.remove(bucket_id, key, *found)
         apart = bool(parts) or len(segments) > SEGMENTS_IN_RECORD
         if apart:
             tx.add_layout(write.layout_id, LayoutDocument(segments, parts))
         whole = msgspec.structs.replace(
-            document, segments=() if apart else segments, layout=write.layout_id if apart else 0, past=past
+            document,
+            segments=() if apart else segments,
+            layout=write.layout_id if apart else 0,
+            past=past,
+            packing=packing,
         )
         tx.insert(bucket_id, key, version, whole)
     if register.space == Space.BUCKETS:
@@ -379,15 +390,22 @@ def _past(replaced: Version, document: RecordDocument, by: Version) -> tuple[byt
 
 def _segments(
     tx: Transaction, register: Register, write: Write, ballot: bytes, *, alone: bool
-) -> tuple[tuple[Segment, ...], Parts]:
-    """Where the bytes of a new row are; those of a completed upload pass to it from the parts, which end here."""
+) -> tuple[tuple[Segment, ...], Parts, str]:
+    """Where the bytes of a new row are, and how they are packed.
+
+    Those of a completed upload pass to it from the parts, which end here.
+    """
     if write.upload is None:
-        return tx.adopt(write.bodies or ()), write.parts
+        bodies = write.bodies or ()
+        return tx.adopt(bodies), write.parts, common(body.packing for body in bodies)
     row = tx.buckets[register.bucket]
     segments: list[Segment] = []
+    packings: list[str] = []
     for part_key, version in write.taken:
         part = _part(tx, row.id, part_key, version)
-        segments += _segments_of(tx, part) if part is not None else ()
+        if part is not None:
+            segments += _segments_of(tx, part)
+            packings += [part.packing] if part.size else []
     for segment in segments:
         tx.share(segment)
     upload_key, prefix = write.upload
@@ -398,11 +416,11 @@ def _segments(
     ).fetchall()
     for part_key_bytes in [upload_key.encode(), *(found[0] for found in ended)]:
         _end_register(tx, space, part_key_bytes, ballot, alone=alone)
-    return tuple(segments), write.parts
+    return tuple(segments), write.parts, common(packings)
 
 
-def _segments_of(tx: Transaction, part: RecordDocument) -> tuple[Segment, ...]:
-    return lookup.needed_layout(tx.db, part.layout).segments if part.layout else part.segments
+def _segments_of(tx: Transaction, document: RecordDocument) -> tuple[Segment, ...]:
+    return lookup.needed_layout(tx.db, document.layout).segments if document.layout else document.segments
 
 
 def _end_register(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, *, alone: bool) -> None:
