@@ -104,11 +104,6 @@ def _restarts(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
         left = ", ".join(outcome.roll.outdated)
         words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
         return Verdict("Progressing", "True", "RollingOut", _sentence(words, "; ".join(outcome.roll.waits)))
-    return _pods(outcome, nodes) or Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
-
-
-def _pods(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
-    """Which pods are to start or to stop; None where each is as it should be."""
     waiting = [node.name for node in nodes if not node.ready]
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
