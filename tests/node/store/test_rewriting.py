@@ -134,6 +134,7 @@ async def test_every_version_is_packed_as_its_class_says_today(tmp_path: Path) -
         assert on_disk(tmp_path) < bytes_before / 10
         assert await seen_but_markers(objects) == before
         assert objects.local.usage_by_class() == usage
+        await objects.set_attributes(BUCKET, "large", None, tags={"a": "b"})
         assert (await rewrite(objects)).counts["differing"] == 0, "what is done is not done again"
         await sound(objects)
 
