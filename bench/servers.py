@@ -103,11 +103,11 @@ def _await_http(endpoint: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"{process.args!r} did not serve within a minute")
 
 
-def start_moln(folder: Path, cloud: Path = ROOT / "examples/cloud.yaml") -> Server:
+def start_moln(folder: Path, cloud: Path = ROOT / "examples/cloud.yaml", nodes: int = 1) -> Server:
     """`moln dev`, of the default cloud unless another is given: every acknowledged write is synced."""
     ready = folder / "ready.json"
     data = folder / "data"
-    command = ["moln", "dev", str(cloud), "--data", str(data), "--ready-file", str(ready)]
+    command = ["moln", "dev", str(cloud), "--nodes", str(nodes), "--data", str(data), "--ready-file", str(ready)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--port", str(_free_port())], stdout=log, stderr=log)
     deadline = time.monotonic() + 60
