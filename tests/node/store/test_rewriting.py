@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.node.store.harness import (
@@ -290,6 +290,24 @@ async def test_an_object_put_anew_by_a_client_meanwhile_keeps_the_class_it_asked
         await running
         records = (await objects.list_objects(BUCKET)).records
         assert {(one.storage_class, one.etag) for one in records} == {("DEDUP", etag(text(SMALL, 2)))}
+
+
+async def test_what_was_deleted_meanwhile_is_not_brought_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delete between the look and the decision wins."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", text(SMALL))
+        await edit(objects, rules=(EVERYTHING,))
+        decide = objects.cluster.registers.decide
+
+        async def late(*arguments: Any, **named: Any) -> Any:
+            await objects.delete(BUCKET, "k")
+            return await decide(*arguments, **named)
+
+        monkeypatch.setattr(objects.cluster.registers, "decide", late)
+        counts = (await reassign(objects)).counts
+        assert (counts["differing"], counts["reassigned"]) == (1, 0)
+        assert (await objects.list_objects(BUCKET)).records == ()
+        await sound(objects)
 
 
 async def test_all_of_it_is_there_after_a_restart(tmp_path: Path) -> None:
