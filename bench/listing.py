@@ -76,7 +76,7 @@ def client(server: servers.Server) -> Any:
     """An S3 client of the cloud."""
     return boto3.client(
         "s3",
-        endpoint_url=f"http://{server.endpoint}",
+        endpoint_url=f"http://{server.endpoint.split(',')[0]}",
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
         region_name="us-east-1",

@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("MOLN_CACHE", Path.home() / ".cache/moln")) / "bench"
+_MINIO_LEAST_DRIVES = 4
 ACCESS_KEY, SECRET_KEY = "bench-access", "bench-secret-key"
 MODULES = {
     "minio": "github.com/minio/minio@latest",
@@ -46,14 +47,17 @@ def load_generator() -> Path:
 
 @dataclass
 class Server:
-    """A running server: where it answers, with which keys, and the processes that it is."""
+    """A running server: where it answers, with which keys, and the processes that it is.
+
+    `endpoint` is host:port of each of its nodes, with commas between them.
+    """
 
     name: str
     durability: str
     endpoint: str
     access_key: str
     secret_key: str
-    starter: subprocess.Popen[bytes]
+    starters: list[subprocess.Popen[bytes]]
     pids: list[int]
 
     def cpu_seconds(self) -> float:
@@ -74,12 +78,14 @@ class Server:
 
     def stop(self) -> None:
         """End it, kindly first."""
-        self.starter.send_signal(signal.SIGTERM)
-        try:
-            self.starter.wait(30)
-        except subprocess.TimeoutExpired:
-            self.starter.kill()
-            self.starter.wait()
+        for starter in self.starters:
+            starter.send_signal(signal.SIGTERM)
+        for starter in self.starters:
+            try:
+                starter.wait(30)
+            except subprocess.TimeoutExpired:
+                starter.kill()
+                starter.wait()
 
 
 def _free_port() -> int:
@@ -89,13 +95,24 @@ def _free_port() -> int:
         return port
 
 
-def _await_http(endpoint: str, process: subprocess.Popen[bytes]) -> None:
+def _own_address() -> str:
+    """The address of this machine on its way out; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def _await_http(endpoint: str, process: subprocess.Popen[bytes], path: str = "") -> None:
+    """Wait until it answers: anything at the root, 200 at any other path."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(f"http://{endpoint}/", timeout=2)
+            urllib.request.urlopen(f"http://{endpoint}/{path}", timeout=2)
         except urllib.error.HTTPError:
-            return  # any answer is an answer: it wants a signature
+            if not path:
+                return  # any answer is an answer: it wants a signature
+            time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
         else:
@@ -116,29 +133,45 @@ def start_moln(folder: Path, cloud: Path = ROOT / "examples/cloud.yaml", nodes: 
             raise SystemExit(f"moln dev did not serve:\n{(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.1)
     told = json.loads(ready.read_text())
-    endpoint = told["endpoint"].removeprefix("http://")
+    endpoint = ",".join(json.loads(one.read_text())["s3"] for one in sorted(data.glob("*.ready.json")))
     return Server(
-        "moln", "fsync before acknowledge", endpoint, told["access_key"], told["secret_key"], process, told["pids"]
+        "moln", "fsync before acknowledge", endpoint, told["access_key"], told["secret_key"], [process], told["pids"]
     )
 
 
-def start_minio(folder: Path) -> Server:
-    """MinIO on a single drive, as it comes."""
-    endpoint = f"127.0.0.1:{_free_port()}"
+def start_minio(folder: Path, nodes: int = 1) -> Server:
+    """MinIO as it comes: on a single drive, or distributed over nodes with the four drives that it wants at least.
+
+    Its drives are folders of one disk, which it takes only with the setting that its own tests use (MINIO_CI_CD). In a
+    container its nodes don't find each other at 127.0.0.1, so they have this machine's own address; the bytes between
+    them go over the loopback all the same.
+    """
+    host = "127.0.0.1" if nodes == 1 else _own_address()
+    endpoints = [f"{host}:{_free_port()}" for _ in range(nodes)]
+    drives = -(-_MINIO_LEAST_DRIVES // nodes)
+    places = [f"http://{one}{folder}/n{n}/d{drive}" for n, one in enumerate(endpoints) for drive in range(drives)]
     environment = os.environ | {
         "MINIO_ROOT_USER": ACCESS_KEY,
         "MINIO_ROOT_PASSWORD": SECRET_KEY,
         "MINIO_BROWSER": "off",
+        "MINIO_CI_CD": "1",
     }
+    processes = []
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [go_tool("minio"), "server", "--quiet", "--address", endpoint, str(folder / "data")],
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
-    _await_http(endpoint, process)
-    return Server("minio", "fdatasync before acknowledge", endpoint, ACCESS_KEY, SECRET_KEY, process, [process.pid])
+        for one in endpoints:
+            command = [str(go_tool("minio")), "server", "--quiet", "--address", one]
+            processes.append(
+                subprocess.Popen(
+                    [*command, *(places if nodes > 1 else [str(folder / "data")])],
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                )
+            )
+    for one, process in zip(endpoints, processes, strict=True):
+        _await_http(one, process, "" if nodes == 1 else "minio/health/cluster")
+    pids = [process.pid for process in processes]
+    return Server("minio", "fdatasync before acknowledge", ",".join(endpoints), ACCESS_KEY, SECRET_KEY, processes, pids)
 
 
 def start_versitygw(folder: Path) -> Server:
@@ -150,14 +183,17 @@ def start_versitygw(folder: Path) -> Server:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*program, "posix", str(data)], stdout=log, stderr=log)
     _await_http(endpoint, process)
-    return Server("versitygw", "never syncs", endpoint, ACCESS_KEY, SECRET_KEY, process, [process.pid])
+    return Server("versitygw", "never syncs", endpoint, ACCESS_KEY, SECRET_KEY, [process], [process.pid])
 
 
-START = {"moln": start_moln, "minio": start_minio, "versitygw": start_versitygw}
+OF_MANY = ("moln", "minio")
+"""Those that run as several nodes."""
 
 
-def start(name: str, folder: Path) -> Server:
+def start(name: str, folder: Path, nodes: int = 1) -> Server:
     """Start the named server with its data and log in `folder`, emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return START[name](folder)
+    if name == "moln":
+        return start_moln(folder, nodes=nodes)
+    return start_minio(folder, nodes) if name == "minio" else start_versitygw(folder)

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,14 +48,15 @@ type result struct {
 
 type loader struct {
 	options
-	client  *minio.Client
+	nodes   []*minio.Client
 	payload []byte
 	next    atomic.Int64
+	turn    atomic.Int64
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.endpoint, "endpoint", "127.0.0.1:9000", "host:port")
+	flag.StringVar(&o.endpoint, "endpoint", "127.0.0.1:9000", "host:port, or several with commas: requests go to each in turn")
 	flag.StringVar(&o.bucket, "bucket", "bench", "made when absent")
 	flag.StringVar(&o.cell, "cell", "put", "prepare, put, get, mix, list or delete")
 	flag.Int64Var(&o.size, "size", 4096, "bytes of an object")
@@ -70,28 +72,32 @@ func main() {
 }
 
 func run(o options) error {
-	client, err := minio.New(o.endpoint, &minio.Options{
-		Creds:  credentials.NewStaticV4(o.accessKey, o.secretKey, ""),
-		Region: "us-east-1",
-		Transport: &http.Transport{
-			MaxIdleConnsPerHost: o.clients, DisableCompression: true, ResponseHeaderTimeout: time.Minute,
-		},
-	})
-	if err != nil {
-		return err
+	var nodes []*minio.Client
+	for _, endpoint := range strings.Split(o.endpoint, ",") {
+		client, err := minio.New(endpoint, &minio.Options{
+			Creds:  credentials.NewStaticV4(o.accessKey, o.secretKey, ""),
+			Region: "us-east-1",
+			Transport: &http.Transport{
+				MaxIdleConnsPerHost: o.clients, DisableCompression: true, ResponseHeaderTimeout: time.Minute,
+			},
+		})
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, client)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), o.duration+5*time.Minute)
 	defer cancel()
-	exists, err := client.BucketExists(ctx, o.bucket)
+	exists, err := nodes[0].BucketExists(ctx, o.bucket)
 	if err != nil {
 		return err
 	}
 	if !exists {
-		if err := client.MakeBucket(ctx, o.bucket, minio.MakeBucketOptions{}); err != nil {
+		if err := nodes[0].MakeBucket(ctx, o.bucket, minio.MakeBucketOptions{}); err != nil {
 			return err
 		}
 	}
-	l := &loader{options: o, client: client, payload: make([]byte, o.size)}
+	l := &loader{options: o, nodes: nodes, payload: make([]byte, o.size)}
 	source := rand.NewChaCha8([32]byte{1})
 	_, _ = source.Read(l.payload)
 	l.next.Store(time.Now().UnixNano())
@@ -153,7 +159,7 @@ func (l *loader) operation() (func(context.Context, int64) error, bool) {
 		return func(ctx context.Context, turn int64) error { return l.put(ctx, l.prepared(turn)) }, true
 	case "delete":
 		return func(ctx context.Context, turn int64) error {
-			return l.client.RemoveObject(ctx, l.bucket, l.prepared(turn), minio.RemoveObjectOptions{})
+			return l.node().RemoveObject(ctx, l.bucket, l.prepared(turn), minio.RemoveObjectOptions{})
 		}, true
 	case "put":
 		return func(ctx context.Context, _ int64) error { return l.put(ctx, l.fresh()) }, false
@@ -174,17 +180,22 @@ func (l *loader) operation() (func(context.Context, int64) error, bool) {
 	return nil, false
 }
 
+// node is the client of the node whose turn it is.
+func (l *loader) node() *minio.Client {
+	return l.nodes[uint64(l.turn.Add(1))%uint64(len(l.nodes))]
+}
+
 func (l *loader) prepared(turn int64) string { return fmt.Sprintf("prepared-%d/%08d", l.size, turn) }
 func (l *loader) fresh() string              { return fmt.Sprintf("fresh-%d/%d", l.size, l.next.Add(1)) }
 
 func (l *loader) put(ctx context.Context, key string) error {
-	_, err := l.client.PutObject(ctx, l.bucket, key, bytes.NewReader(l.payload), l.size,
+	_, err := l.node().PutObject(ctx, l.bucket, key, bytes.NewReader(l.payload), l.size,
 		minio.PutObjectOptions{DisableMultipart: true})
 	return err
 }
 
 func (l *loader) get(ctx context.Context, _ int64) error {
-	object, err := l.client.GetObject(ctx, l.bucket, l.prepared(rand.Int64N(int64(l.objects))), minio.GetObjectOptions{})
+	object, err := l.node().GetObject(ctx, l.bucket, l.prepared(rand.Int64N(int64(l.objects))), minio.GetObjectOptions{})
 	if err != nil {
 		return err
 	}
@@ -199,7 +210,7 @@ func (l *loader) get(ctx context.Context, _ int64) error {
 func (l *loader) list(ctx context.Context, _ int64) error {
 	seen := 0
 	prefix := fmt.Sprintf("prepared-%d/", l.size)
-	for object := range l.client.ListObjects(ctx, l.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+	for object := range l.node().ListObjects(ctx, l.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if object.Err != nil {
 			return object.Err
 		}
