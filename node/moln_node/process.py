@@ -74,6 +74,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         cloud_map = mapfile.choose(settings.data, read_document(settings.map, CloudMap, "cloud map"), settings.name)
         credentials = read_document(settings.credentials, Credentials, "credentials")
         secret = CloudSecret(settings.cloud_secret)
+        certificate = None if settings.tls is None else Certificate(*settings.tls)
         keyring = Keyring(credentials)
         version = metadata.version("moln")
         metrics = Metrics(version, cloud_map.cloud)
@@ -96,6 +97,8 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             cluster=cluster,
             watch=watch,
             use_credentials=keyring.replace,
+            secrets=lambda: secret.fingerprints,
+            certificate=lambda: "" if certificate is None else certificate.fingerprint,
         )
         cluster.members.session.take_map = node.follow_map
         board = TaskBoard(runners(local, cluster))
@@ -104,7 +107,6 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         expiring = expiry.run(cluster.objects, lambda: cluster.members.now.participants[0] == settings.name)
         await stack.enter_async_context(_in_background(expiring, stop))
 
-        certificate = None if settings.tls is None else Certificate(*settings.tls)
         peer_app = make_peer_app(
             node,
             board,

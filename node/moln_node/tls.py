@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from moln_node.exits import StartError
 
@@ -28,6 +29,7 @@ class Certificate:
     Attributes:
         context: what the port serves with, TLS 1.2 or newer; it follows the files while `follow` runs.
         expires: when the first certificate of the chain ends, in seconds since 1970.
+        fingerprint: its SHA-256, in hexadecimal.
     """
 
     def __init__(self, chain: Path, key: Path) -> None:
@@ -36,6 +38,7 @@ class Certificate:
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.expires = 0.0
+        self.fingerprint = ""
         try:
             self._seen = self._stamp()
             self._load()
@@ -64,9 +67,10 @@ class Certificate:
     def _load(self) -> None:
         # a trial first: a live context that fails half way would be left with a chain that does not fit its key
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self._chain, self._key, _no_password)
-        expires = x509.load_pem_x509_certificate(self._chain.read_bytes()).not_valid_after_utc.timestamp()
+        first = x509.load_pem_x509_certificate(self._chain.read_bytes())
         self.context.load_cert_chain(self._chain, self._key, _no_password)
-        self.expires = expires
+        self.expires = first.not_valid_after_utc.timestamp()
+        self.fingerprint = first.fingerprint(hashes.SHA256()).hex()
 
 
 def _no_password() -> str:

@@ -11,11 +11,13 @@ from lightkube import ApiError
 
 from moln_operator.apply import secrets
 from moln_operator.apply.children import NameTakenError
+from moln_operator.kube import labels
 from moln_operator.plan import cloudmap, names
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.credentials import credentials
 from moln_operator.plan.pools import problems
 from moln_operator.plan.rolling import Roll, roll
+from moln_operator.plan.rotation import refreshes, rotation, who_is_behind
 from moln_operator.plan.statefulset import rolls_by_itself
 from moln_operator.plan.teardown import teardown
 from moln_operator.plan.volumes import growth
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from moln_operator.apply.push import Pusher
     from moln_operator.kube.inventory import CloudKey
     from moln_operator.observe.gather import Observer
-    from moln_operator.observe.state import Observed
+    from moln_operator.observe.state import ClusterSecret, Observed
+    from moln_operator.plan.rotation import Rotation
     from moln_operator.report.events import Events
     from moln_operator.report.orphans import Orphans
     from moln_operator.report.write import Reporter
@@ -92,13 +95,11 @@ class Reconciler:
     async def _bring_about(self, key: CloudKey, observed: Observed) -> Outcome:
         """Apply the plan, in an order in which every step finds what it needs."""
         await self.finalizers.guard_data(observed.cloud)
-        for manifest in secrets.missing(observed):
-            await self._tell(observed.cloud, await self.applier.create(key, manifest))
-        if not observed.has_keys:
-            again = await self.observer.observe(key)
-            if again is None or not again.has_keys:
-                return Outcome(observed, observed.previous_map, observed.answers, error="the keys are not written yet")
-            observed = again
+        found = await self._with_keys(key, observed)
+        cluster = found.cluster if found is not None else None
+        if found is None or cluster is None:
+            return Outcome(observed, observed.previous_map, observed.answers, error="the keys are not written yet")
+        observed = found
         step = cloudmap.next_step(observed) if cloudmap.may_begin(observed) else None
         cloud_map = step.map if step is not None else None
         if cloud_map is not None:
@@ -109,16 +110,38 @@ class Reconciler:
             if rolls_by_itself(known):
                 strategy = {"type": "OnDelete", "rollingUpdate": None}
                 await self.applier.merge(key, "StatefulSet", name, {"spec": {"updateStrategy": strategy}})
-        planned = children(observed, cloud_map, document, self.settings)
+        turn = await self._rotate(key, observed, cluster)
+        planned = children(observed, cloud_map, document, turn.given, self.settings)
         for manifest in planned:
             await self._tell(observed.cloud, await self.applier.apply(key, manifest))
         for kind, name in superfluous(observed, planned, cloud_map):
             await self._tell(observed.cloud, await self.applier.delete(key, kind, name))
         await self._grow(key, observed)
         if cloud_map is None:
-            return Outcome(observed, None, observed.answers)
+            return Outcome(observed, None, observed.answers, rotation=turn)
         answers = await self.pusher.push(observed, cloud_map, document)
-        return Outcome(observed, cloud_map, answers, step=step, roll=await self._roll(key, observed, cloud_map))
+        rolled = await self._roll(key, observed, cloud_map)
+        return Outcome(observed, cloud_map, answers, step=step, roll=rolled, rotation=turn)
+
+    async def _with_keys(self, key: CloudKey, observed: Observed) -> Observed | None:
+        """The cloud with every Secret that nodes can't start without; None where one can't be made."""
+        for manifest in secrets.missing(observed):
+            await self._tell(observed.cloud, await self.applier.create(key, manifest))
+        if observed.has_keys:
+            return observed
+        again = await self.observer.observe(key)
+        return again if again is not None and again.has_keys else None
+
+    async def _rotate(self, key: CloudKey, observed: Observed, cluster: ClusterSecret) -> Rotation:
+        """The next step of a change of the cloud secret; and pods' files are brought up to date where they are old."""
+        turn = rotation(cluster, who_is_behind(observed, observed.previous_map))
+        if turn.given != cluster.given and turn.doing:
+            note = f"the secret of port 9001 changes: {turn.doing}"
+            await self.events.say(observed.cloud, "Normal", "SecretRotates", note)
+        for pod, mark in refreshes(observed).items():
+            patch = {"metadata": {"annotations": {labels.REFRESHED: mark}}}
+            await self.applier.merge(key, "Pod", pod, patch)
+        return turn
 
     async def _roll(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> Roll:
         """Restart the one pod that may be restarted now."""

@@ -121,7 +121,7 @@ class Namespace:
 
     def node_status(self, name: str, pod: str) -> Manifest:
         """What a node says of itself on port 9001."""
-        secret = self.secret(f"{name}-cluster")["secret"]
+        secret = self.secret(f"{name}-credentials")["cloud-secret"].split()[0]
         address = self.get("pod", pod)["status"]["podIP"]
         headers = {"Authorization": f"Bearer {secret}"}
         asked = urllib.request.Request(f"http://{address}:9001/v1/status", headers=headers)
@@ -132,13 +132,16 @@ class Namespace:
         """The epoch that every node of a Cloud has acknowledged."""
         return int(self.get("cloud", name).get("status", {}).get("map", {}).get("acknowledged", 0))
 
-    def s3(self, cloud: str, key: dict[str, str] | None = None, pod: str = "", address: str = "") -> Any:
+    def s3(
+        self, cloud: str, key: dict[str, str] | None = None, pod: str = "", address: str = "", scheme: str = "http"
+    ) -> Any:
         """boto3 on a node of the cloud (the first if none is named), as a program in the cluster uses it."""
         pair = key or self.secret(f"{cloud}-root")
         address = address or self.get("pod", pod or f"{cloud}-0")["status"]["podIP"]
         return boto3.client(
             "s3",
-            endpoint_url=f"http://{address}:9000",
+            endpoint_url=f"{scheme}://{address}:9000",
+            verify=False if scheme == "https" else None,
             aws_access_key_id=pair["access_key"],
             aws_secret_access_key=pair["secret_key"],
             region_name="us-east-1",
@@ -161,15 +164,16 @@ class Namespace:
 class Clients:
     """boto3 on one ready node after the other, as the Service spreads connections."""
 
-    def __init__(self, namespace: Namespace, cloud: str = "photos") -> None:
+    def __init__(self, namespace: Namespace, cloud: str = "photos", *, tls: bool = False) -> None:
         self._namespace = namespace
         self._cloud = cloud
+        self._scheme = "https" if tls else "http"
         self._turn = itertools.count()
 
     def __call__(self) -> Any:
         """A client of a node that is ready now."""
         ready = eventually(self._ready, "a node is ready", 120)
-        return self._namespace.s3(self._cloud, address=ready[next(self._turn) % len(ready)])
+        return self._namespace.s3(self._cloud, address=ready[next(self._turn) % len(ready)], scheme=self._scheme)
 
     def _ready(self) -> list[str]:
         """The addresses of the pods that are ready and stay, as a Service has them."""

@@ -24,7 +24,8 @@ def planned(cloud: Cloud | None = None, **more: Any) -> dict[tuple[str, str], di
     """Every child by kind and name."""
     state = observed(cloud, **more)
     return {
-        (m["kind"], m["metadata"]["name"]): m for m in children(state, state.previous_map, credentials(state), SETTINGS)
+        (m["kind"], m["metadata"]["name"]): m
+        for m in children(state, state.previous_map, credentials(state), ("s3cret",), SETTINGS)
     }
 
 
@@ -83,10 +84,10 @@ def test_volumes_outlive_their_stateful_set() -> None:
 
 
 def test_the_secrets_of_a_pod_are_only_those_it_needs() -> None:
-    """The identity in the cluster Secret is not mounted, and no key is in the command line or environment."""
+    """The Secret with the identity, which users edit, is not mounted, and no key is in the command line or environment."""
     pod = planned()["StatefulSet", "photos"]["spec"]["template"]["spec"]
-    (cluster,) = [volume for volume in pod["volumes"] if volume["name"] == "cluster"]
-    assert cluster["secret"]["items"] == [{"key": "secret", "path": "secret"}]
+    mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    assert mounted == {"photos-credentials"}
     assert "root-secret-1" not in str(pod)
 
 
@@ -158,7 +159,7 @@ def test_an_ingress_comes_and_goes_with_the_spec() -> None:
     spec = planned(asked)["Ingress", "photos"]["spec"]
     assert spec["tls"] == [{"hosts": ["s3.example.org"], "secretName": "cert"}]
     state = observed(children=frozenset({("Ingress", "photos"), ("Service", "photos"), ("StatefulSet", "old")}))
-    plan = children(state, state.previous_map, credentials(state), SETTINGS)
+    plan = children(state, state.previous_map, credentials(state), ("s3cret",), SETTINGS)
     assert superfluous(state, plan, state.previous_map) == (("Ingress", "photos"),), (
         "and never a StatefulSet: it stands for data"
     )

@@ -82,10 +82,10 @@ def test_a_deleted_pool_is_wanted_no_more_and_stays_until_it_is_emptied() -> Non
     )
     assert [seat.name for seat in seats(state)] == ["photos-0"]
     assert replicas(state, "old", drained) == 2
-    planned = children(state, drained, credentials(state), SETTINGS)
+    planned = children(state, drained, credentials(state), ("s3cret",), SETTINGS)
     assert superfluous(state, planned, drained) == ()
     after = replace(state, previous_map=a_map())
-    planned = children(after, a_map(), credentials(after), SETTINGS)
+    planned = children(after, a_map(), credentials(after), ("s3cret",), SETTINGS)
     assert superfluous(after, planned, a_map()) == (("StatefulSet", "old"),)
     assert superfluous(after, planned, None) == ()
 

@@ -25,7 +25,7 @@ def objects_of(name: str) -> str:
     state = observed(cloud)
     document = {**cloud.model_dump(mode="json", by_alias=True), "kind": "Cloud"}
     stateful_set: dict[str, Any] = {}
-    found = [document, config_map(state, a_map()), *children(state, a_map(), credentials(state), SETTINGS)]
+    found = [document, config_map(state, a_map()), *children(state, a_map(), credentials(state), ("s3cret",), SETTINGS)]
     for manifest in found:
         manifest["metadata"]["managedFields"] = [{"fieldsV1": {f"f:{n}": {} for n in range(40)}}]
         manifest["metadata"]["namespace"] = "home"

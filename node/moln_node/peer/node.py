@@ -52,7 +52,10 @@ class Node:
         cluster: Cluster,
         watch: Watch,
         use_credentials: Callable[[Credentials], None],
+        secrets: Callable[[], tuple[str, ...]],
+        certificate: Callable[[], str],
     ) -> None:
+        """`secrets` answers the fingerprints of the cloud secrets in force, `certificate` that of S3's certificate."""
         self.name = name
         self.version = version
         self.local = local
@@ -63,6 +66,8 @@ class Node:
         self._keys = len(credentials.keys)
         self._watch = watch
         self._use_credentials = use_credentials
+        self._secrets = secrets
+        self._certificate = certificate
         self._taking = asyncio.Lock()
         self._counted = 0
         self._count_again = 0.0
@@ -172,6 +177,8 @@ class Node:
             bytes=sum(usage.bytes for usage in classes.values()),
             classes=classes,
             uptime_seconds=round(time.monotonic() - self._started, 3),
+            secrets=self._secrets(),
+            certificate=self._certificate(),
             **dict(await self._standing()),
         )
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from typing import TYPE_CHECKING
 
 from moln_node.documents import read_text
 from moln_node.exits import StartError
+from moln_spec.cloudsecret import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SCHEME = "bearer"
+_log = logging.getLogger(__name__)
 
 
 class CloudSecret:
     """The secrets in a file, one a line: the first is the cloud's, the others the grace of a rotation.
 
-    A file that was replaced (Kubernetes does so to mounted Secrets) holds from the next request on.
+    A file that was replaced (Kubernetes does so to mounted Secrets) holds from the next request on. One that can't be
+    used is logged, and the secrets of before go on; StartError where there are none yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,18 +43,27 @@ class CloudSecret:
             raise StartError(f"the cloud secret in {self._path} is empty")
         self._secrets, self._changed = secrets, changed
 
+    def _follow(self) -> None:
+        try:
+            self._read()
+        except StartError as error:
+            _log.error("the cloud secret of before goes on: %s", error)
+
     @property
     def current(self) -> str:
         """The secret that this node shows to others."""
-        self._read()
+        self._follow()
         return self._secrets[0].decode()
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Which secrets are in force from now on, the one that is shown to others first."""
+        self._follow()
+        return tuple(fingerprint(secret.decode()) for secret in self._secrets)
 
     def opens(self, authorization: str) -> bool:
         """Whether the Authorization header carries one of the secrets, compared in constant time."""
-        try:
-            self._read()
-        except StartError:
-            return False
+        self._follow()
         scheme, _, offered = authorization.partition(" ")
         candidate = offered.strip().encode("utf-8", "surrogateescape")
         matches = [hmac.compare_digest(candidate, secret) for secret in self._secrets]

@@ -82,6 +82,10 @@ class Status(Standing):
     bytes: int
     classes: dict[str, ClassUsage]
     uptime_seconds: float
+    secrets: tuple[str, ...] = Field(
+        description="Fingerprints of the cloud secrets that it accepts; the first is of the one that it sends."
+    )
+    certificate: str = Field(description="SHA-256 of the certificate that S3 is served with; empty without TLS.")
 
 
 class Capabilities(Document):

@@ -79,6 +79,7 @@ def _content(manifest: Manifest) -> Manifest:
             "node": spec.get("nodeName", ""),
             "ip": status.get("podIP", ""),
             "created": created(manifest),
+            "refreshed": (manifest["metadata"].get("annotations") or {}).get(labels.REFRESHED, ""),
             "revision": (manifest["metadata"].get("labels") or {}).get("controller-revision-hash", ""),
             "started": any(entry.get("started") for entry in status.get("containerStatuses", ())),
             "conditions": {entry["type"]: entry for entry in status.get("conditions", ())},

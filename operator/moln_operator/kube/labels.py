@@ -9,6 +9,8 @@ MANAGER: Final = "moln"
 CLOUD: Final = "moln.dev/cloud"
 POOL: Final = "moln.dev/pool"
 COMPONENT: Final = "app.kubernetes.io/component"
+REFRESHED: Final = "moln.dev/refreshed"
+"""An annotation of pods: which change of their mounted Secrets Kubernetes was asked to look at, and when."""
 
 
 def of_cloud(cloud: str) -> dict[str, str]:

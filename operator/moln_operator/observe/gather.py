@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from moln_operator.kube.kinds import CHILDREN
+from moln_operator.observe.certificate import fingerprint_of_pair
 from moln_operator.observe.nodes import NodeError
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.plan import names
 from moln_operator.plan.disruption import only_node
 from moln_operator.plan.pools import node_names
+from moln_spec import cloudsecret
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import AccessKey, Credentials, MasterKey
 from moln_spec.resources.cloud import Cloud
@@ -73,13 +75,14 @@ class Observer:
         cloud = Cloud.model_validate(known.content)
         keys, problems = await self._keys(cloud)
         root_problems = tuple(text for name, text in problems if name == cloud.root_secret_name)
-        cluster = self._cluster_secret(key)
+        cluster, secret_problems = self._cluster_secret(key)
         stored = self._stored_credentials(key)
         master_keys, key_problems = await self._master_keys(cloud, stored)
         pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
         answers = await self._answers(pods, cluster)
         self._heard(key, answers)
         previous_map = await self._newest_map(key, pods, answers, cluster)
+        certificate, certificate_problems = await self._certificate(cloud)
         observed = Observed(
             cloud=cloud,
             storage_nodes=self.storage_nodes(key),
@@ -93,12 +96,15 @@ class Observer:
             problems=root_problems,
             warnings=(
                 *(text for _, text in problems if text not in root_problems),
-                *await self._certificate_problems(cloud),
+                *certificate_problems,
                 *key_problems,
+                *secret_problems,
             ),
             stored=stored,
+            stored_version=self._version(key, "Secret", names.credentials_secret(key[1])),
+            certificate=certificate,
             previous_map=previous_map,
-            map_version=self._map_version(key),
+            map_version=self._version(key, "ConfigMap", names.map_config(key[1])),
             stateful_sets=self._by_name(key, "StatefulSet"),
             pods=pods,
             claims=self._by_name(key, "PersistentVolumeClaim"),
@@ -145,17 +151,27 @@ class Observer:
             found[name] = pair
         return found, tuple(problems)
 
-    async def _certificate_problems(self, cloud: Cloud) -> tuple[str, ...]:
-        """A sentence where the nodes' certificate can't be had: their pods wait for it."""
+    async def _certificate(self, cloud: Cloud) -> tuple[str, tuple[str, ...]]:
+        """The fingerprint of the nodes' certificate, or a sentence where it can't be had.
+
+        Pods that are there go on with the one of before, others wait for it.
+        """
         if cloud.spec.tls is None:
-            return ()
+            return "", ()
         name = cloud.spec.tls.secret_name
         data = await self._secret_data(cloud.metadata.namespace, name)
         if data is None:
-            return (f"Secret {name} with the certificate does not exist; write it (kubectl create secret tls {name})",)
-        if not {"tls.crt", "tls.key"} <= set(data):
-            return (f"Secret {name} is no certificate; give it tls.crt and tls.key (kubectl create secret tls {name})",)
-        return ()
+            problem = f"Secret {name} with the certificate does not exist; write it (kubectl create secret tls {name})"
+            return "", (problem,)
+        try:
+            return fingerprint_of_pair(_text(data, "tls.crt"), _text(data, "tls.key")), ()
+        except (KeyError, ValueError) as error:
+            why = "give it tls.crt and tls.key" if isinstance(error, KeyError) else str(error)
+            problem = (
+                f"Secret {name} is no certificate: {why} (kubectl create secret tls {name}); "
+                "nodes that run serve with the one of before"
+            )
+            return "", (problem,)
 
     async def _master_keys(
         self, cloud: Cloud, stored: Credentials | None
@@ -182,20 +198,34 @@ class Observer:
         secret = await self._api.get("Secret", namespace, name)
         return None if secret is None else dict(secret.get("data") or {})
 
-    def _cluster_secret(self, key: CloudKey) -> ClusterSecret | None:
-        known = self._inventory.get("Secret", key[0], names.cluster_secret(key[1]))
-        data = known.content.get("data") or {} if known is not None else {}
-        if names.SECRET_KEY not in data:
-            return None
-        return ClusterSecret(_text(data, names.SECRET_KEY), _text(data, names.IDENTITY_KEY))
+    def _cluster_secret(self, key: CloudKey) -> tuple[ClusterSecret | None, tuple[str, ...]]:
+        """What nodes share, and why the secret that is wanted can't be: then the one in force stays."""
+        name = names.cluster_secret(key[1])
+        data = self._known_data(key, name)
+        if data is None:
+            return None, ()
+        given = tuple(
+            _text_or(self._known_data(key, names.credentials_secret(key[1])), names.GIVEN_SECRETS_KEY).split()
+        )
+        wanted, identity = _text_or(data, names.SECRET_KEY).strip(), _text_or(data, names.IDENTITY_KEY)
+        if cloudsecret.is_usable(wanted):
+            return ClusterSecret(wanted, identity, given), ()
+        problem = (
+            f"Secret {name} has no usable secret: give it 16 to 200 printable characters, or delete it for a new one"
+        )
+        return (ClusterSecret(given[0], identity, given) if given else None), (problem,)
 
     def _stored_credentials(self, key: CloudKey) -> Credentials | None:
-        known = self._inventory.get("Secret", key[0], names.credentials_secret(key[1]))
-        data = known.content.get("data") or {} if known is not None else {}
+        data = self._known_data(key, names.credentials_secret(key[1])) or {}
         try:
             return Credentials.model_validate_json(_text(data, names.CREDENTIALS_KEY))
         except (KeyError, ValueError):
             return None
+
+    def _known_data(self, key: CloudKey, name: str) -> dict[str, str] | None:
+        """The data of a Secret that the operator wrote; None where there is none."""
+        known = self._inventory.get("Secret", key[0], name)
+        return None if known is None else dict(known.content.get("data") or {})
 
     def _stored_map(self, key: CloudKey) -> CloudMap | None:
         known = self._inventory.get("ConfigMap", key[0], names.map_config(key[1]))
@@ -205,8 +235,8 @@ class Observer:
         except ValidationError:
             return None
 
-    def _map_version(self, key: CloudKey) -> str:
-        known = self._inventory.get("ConfigMap", key[0], names.map_config(key[1]))
+    def _version(self, key: CloudKey, kind: str, name: str) -> str:
+        known = self._inventory.get(kind, key[0], name)
         return str(known.version) if known is not None else ""
 
     async def _newest_map(
@@ -255,6 +285,14 @@ def master_keys(data: dict[str, str]) -> tuple[MasterKey, ...]:
     }
     first = found.pop(_text(data, names.ACTIVE_KEY).strip())
     return (first, *found.values())
+
+
+def _text_or(data: dict[str, str] | None, name: str) -> str:
+    """One value of a Secret's data; empty where it is absent or no text."""
+    try:
+        return _text(data or {}, name)
+    except (KeyError, ValueError):
+        return ""
 
 
 def _text(data: dict[str, str], name: str) -> str:

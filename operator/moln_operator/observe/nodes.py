@@ -73,6 +73,8 @@ class NodeStatus(BaseModel):
     strays: int | None = None
     registers: int = 1
     hints: int = 0
+    secrets: tuple[str, ...] | None = None
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,22 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSecret:
-    """What every node of a cloud shares: the secret of port 9001, and the cloud's identity."""
+    """What every node of a cloud shares: the secret of port 9001, and the cloud's identity.
 
-    secret: str = field(repr=False)
+    Attributes:
+        wanted: the secret as the Secret has it, which nodes are to be brought to.
+        identity: the cloud's.
+        given: the secrets that nodes were given last: they send the first and accept all; empty before the first time.
+    """
+
+    wanted: str = field(repr=False)
     identity: str = ""
+    given: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def secret(self) -> str:
+        """The one that every node accepts."""
+        return self.given[0] if self.given else self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Observed:
         problems: why the administrator's key can't be read, as sentences.
         warnings: which other Secrets can't be used, further keys, master keys and the certificate, as sentences.
         stored: the access keys as nodes were last given them.
+        stored_version: resourceVersion of the Secret with what nodes were given; empty where it does not exist.
+        certificate: SHA-256 of the certificate that S3 shall be served with; empty where there is none to be had.
         previous_map: the newest map that anyone has; None before the first.
         map_version: resourceVersion of the map's ConfigMap; empty where it does not exist.
         stateful_sets: by pool.
@@ -73,6 +87,8 @@ class Observed:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     stored: Credentials | None = None
+    stored_version: str = ""
+    certificate: str = ""
     previous_map: CloudMap | None = None
     map_version: str = ""
     stateful_sets: Mapping[str, Known] = field(default_factory=dict)

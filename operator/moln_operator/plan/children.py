@@ -25,7 +25,11 @@ PRUNED: Final = ("Ingress", "PodDisruptionBudget", "NetworkPolicy", "Service")
 
 
 def children(
-    observed: Observed, cloud_map: CloudMap | None, document: Credentials, settings: Settings
+    observed: Observed,
+    cloud_map: CloudMap | None,
+    document: Credentials,
+    cloud_secrets: tuple[str, ...],
+    settings: Settings,
 ) -> tuple[Manifest, ...]:
     """Every owned child of a cloud that is to obey this map; the map comes apart, because it has no owner."""
     cloud = observed.cloud
@@ -33,7 +37,7 @@ def children(
     planned = [
         default_storage_node(cloud),
         service_account(cloud),
-        secret(observed, document),
+        secret(observed, document, cloud_secrets),
         network.nodes_service(cloud),
         network.client_service(cloud),
         network.ingress(cloud),

@@ -61,13 +61,20 @@ def credentials(observed: Observed) -> Credentials:
     return Credentials(keys=(*declared.values(), *leaving), master_keys=observed.master_keys or ())
 
 
-def secret(observed: Observed, document: Credentials) -> Manifest:
-    """The Secret that nodes start with."""
+def secret(observed: Observed, document: Credentials, cloud_secrets: tuple[str, ...]) -> Manifest:
+    """The Secret that nodes start with: keys, and the cloud secrets, one a line.
+
+    It names the version that it replaces, so that of two operators one is refused: a secret is never taken a step back.
+    """
     cloud = observed.cloud.metadata.name
+    metadata: Manifest = {"name": names.credentials_secret(cloud), "labels": labels.of_cloud(cloud)}
+    if observed.stored_version:
+        metadata["resourceVersion"] = observed.stored_version
+    files = {names.CREDENTIALS_KEY: reveal(document), names.GIVEN_SECRETS_KEY: "".join(f"{s}\n" for s in cloud_secrets)}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": names.credentials_secret(cloud), "labels": labels.of_cloud(cloud)},
+        "metadata": metadata,
         "type": "Opaque",
-        "data": {names.CREDENTIALS_KEY: base64.b64encode(reveal(document).encode()).decode()},
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
     }

@@ -7,6 +7,7 @@ from typing import Final
 MAP_KEY: Final = "cloud-map.json"
 CREDENTIALS_KEY: Final = "credentials.json"
 SECRET_KEY: Final = "secret"  # noqa: S105 (a name)
+GIVEN_SECRETS_KEY: Final = "cloud-secret"
 IDENTITY_KEY: Final = "identity"
 ACTIVE_KEY: Final = "active"
 ACCESS_KEY: Final = "access_key"
@@ -34,7 +35,7 @@ def cluster_secret(cloud: str) -> str:
 
 
 def credentials_secret(cloud: str) -> str:
-    """The Secret with the access keys as nodes read them."""
+    """The Secret with access keys, master keys and cloud secret as nodes read them."""
     return f"{cloud}-credentials"
 
 

@@ -19,7 +19,6 @@ USER: Final = 65532
 DATA_DIR: Final = "/data"
 MAP_DIR: Final = "/etc/moln/map"
 CREDENTIALS_DIR: Final = "/etc/moln/credentials"
-CLUSTER_DIR: Final = "/etc/moln/cluster"
 TLS_DIR: Final = "/etc/moln/tls"
 _SCRAPED: Final = {
     "prometheus.io/scrape": "true",
@@ -119,7 +118,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             f"--data={DATA_DIR}",
             f"--map={MAP_DIR}/{names.MAP_KEY}",
             f"--credentials={CREDENTIALS_DIR}/{names.CREDENTIALS_KEY}",
-            f"--cloud-secret={CLUSTER_DIR}/{names.SECRET_KEY}",
+            f"--cloud-secret={CREDENTIALS_DIR}/{names.GIVEN_SECRETS_KEY}",
             f"--listen=0.0.0.0:{names.S3_PORT}",
             f"--peer-listen=0.0.0.0:{names.PEER_PORT}",
             f"--stop-seconds={STOP_SECONDS}",
@@ -146,7 +145,6 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             {"name": names.VOLUME, "mountPath": DATA_DIR},
             {"name": "map", "mountPath": MAP_DIR, "readOnly": True},
             {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
-            {"name": "cluster", "mountPath": CLUSTER_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
             *([{"name": "tls", "mountPath": TLS_DIR, "readOnly": True}] if cloud.spec.tls is not None else []),
         ],
@@ -198,14 +196,6 @@ def _volumes(cloud: Cloud) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
         {"name": "map", "configMap": {"name": names.map_config(name)}},
         {"name": "credentials", "secret": {"secretName": names.credentials_secret(name), "defaultMode": 0o440}},
-        {
-            "name": "cluster",
-            "secret": {
-                "secretName": names.cluster_secret(name),
-                "defaultMode": 0o440,
-                "items": [{"key": names.SECRET_KEY, "path": names.SECRET_KEY}],
-            },
-        },
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
     ]
     if cloud.spec.tls is not None:

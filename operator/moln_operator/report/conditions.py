@@ -94,22 +94,30 @@ def progressing(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
         return Verdict("Progressing", "True", "Deleting", outcome.waiting)
     if outcome.problems or observed.cloud.spec.paused:
         return Verdict("Progressing", "False", "Stopped", "nothing is changed until that is resolved")
-    settled = Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
-    return movement(outcome, nodes) or _restarts(outcome, nodes) or settled
+    found = movement(outcome, nodes) or step_by_step(outcome) or _pods(outcome, nodes)
+    return found or Verdict("Progressing", "False", "Settled", "everything is as the spec asks")
 
 
-def _restarts(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
+def _pods(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict | None:
     """Which pods are about to stop or to start; None where each is as it shall be."""
-    if outcome.roll is not None and outcome.roll.outdated:
-        left = ", ".join(outcome.roll.outdated)
-        words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
-        return Verdict("Progressing", "True", "RollingOut", _sentence(words, "; ".join(outcome.roll.waits)))
     waiting = [node.name for node in nodes if not node.ready]
     if waiting:
         return Verdict("Progressing", "True", "NodesStarting", f"waiting for {', '.join(waiting)}")
     stopping = sorted(set(outcome.observed.pods) - {node.name for node in nodes})
     if stopping:
         return Verdict("Progressing", "True", "NodesStopping", f"no nodes any more, and to stop: {', '.join(stopping)}")
+    return None
+
+
+def step_by_step(outcome: Outcome) -> Verdict | None:
+    """What goes from node to node without moving data, and what it waits for; None where nothing does."""
+    if outcome.roll is not None and outcome.roll.outdated:
+        left = ", ".join(outcome.roll.outdated)
+        words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
+        return Verdict("Progressing", "True", "RollingOut", _sentence(words, "; ".join(outcome.roll.waits)))
+    if outcome.rotation is not None and outcome.rotation.doing:
+        words = f"the secret of port 9001 changes: {outcome.rotation.doing}"
+        return Verdict("Progressing", "True", "SecretRotates", _sentence(words, "; ".join(outcome.rotation.waits)))
     return None
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from moln_operator.observe.nodes import Answer
     from moln_operator.observe.state import Observed
     from moln_operator.plan.rolling import Roll
+    from moln_operator.plan.rotation import Rotation
     from moln_spec.cloudmap import CloudMap
     from moln_spec.membership import Step
 
@@ -27,6 +28,7 @@ class Outcome:
         error: what failed on the way; empty when nothing did.
         waiting: what a deletion waits for.
         roll: which pods do not run as the spec asks yet; None where nobody looked.
+        rotation: where a change of the cloud secret is; None where nobody looked.
         step: what was decided of the nodes' membership; None where nothing was.
     """
 
@@ -38,3 +40,4 @@ class Outcome:
     waiting: str = ""
     step: Step | None = None
     roll: Roll | None = None
+    rotation: Rotation | None = None

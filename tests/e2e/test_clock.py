@@ -1,0 +1,138 @@
+"""Secrets and certificates that change while clients are at work: nobody fails, and the status says what goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from tests.certificates import Pair
+from tests.e2e.cluster import Namespace, a_cloud, eventually
+from tests.e2e.story import clients_at_work, goes_on, pods, reasons, says
+from tests.e2e.test_tls import secret
+
+from moln_spec.cloudsecret import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+NEW = "a-secret-of-my-own-choice"
+
+
+@contextmanager
+def paused(namespace: Namespace, pod: str) -> Iterator[None]:
+    """A node that does nothing for a while: its process, found on this machine by its pod, is stopped."""
+    uid = namespace.get("pod", pod)["metadata"]["uid"]
+    found = [folder for folder in Path("/proc").glob("[0-9]*") if _is_node(folder, uid)]
+    assert len(found) == 1, found
+    os.kill(int(found[0].name), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(int(found[0].name), signal.SIGCONT)
+
+
+def _is_node(process: Path, uid: str) -> bool:
+    try:
+        groups, command = (process / "cgroup").read_text(), (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return uid in groups.replace("_", "-") and b"moln_node" in command
+
+
+def given(namespace: Namespace) -> list[str]:
+    """The cloud secrets that nodes were given."""
+    return namespace.secret("photos-credentials")["cloud-secret"].split()
+
+
+def rotated(namespace: Namespace, wanted: str) -> None:
+    """Wait until every node says that it has this secret and no other."""
+    eventually(lambda: given(namespace) == [wanted], "the new secret alone is in force", 90)
+    for name in sorted(pods(namespace)):
+        eventually(lambda: namespace.node_status("photos", name)["secrets"] == [fingerprint(wanted)], f"{name} has it")
+
+
+def test_the_secret_of_port_9001_changes_under_clients(namespace: Namespace) -> None:
+    """Edited with the operator killed in the midst, deleted, and edited while a node is away, which is waited for."""
+    operator = namespace.operator()
+    namespace.apply(a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    with clients_at_work(namespace, seed=21) as ledger:
+        goes_on(ledger)
+        first = given(namespace)[0]
+        began = time.monotonic()
+        namespace.patch("secret", "photos-cluster", {"stringData": {"secret": NEW}})
+        eventually(lambda: given(namespace) == [first, NEW], "all come to accept both", 30)
+        operator.kill()
+        goes_on(ledger)
+        namespace.operator()
+        rotated(namespace, NEW)
+        print(f"an edit, with a dead operator: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
+        namespace.wait_ready("photos")
+
+        began = time.monotonic()
+        namespace.kubectl("delete", "secret", "photos-cluster")
+        eventually(lambda: namespace.secret("photos-cluster")["secret"] != NEW, "there is a new one", 30)
+        rotated(namespace, namespace.secret("photos-cluster")["secret"])
+        print(f"a deletion: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
+        goes_on(ledger)
+        assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
+        assert "SecretRotates" in reasons(namespace)
+
+        second = given(namespace)[0]
+        with paused(namespace, "photos-2"):
+            namespace.patch("secret", "photos-cluster", {"stringData": {"secret": NEW}})
+
+            def waits() -> bool:
+                said = namespace.condition("photos", "Progressing")
+                assert (said["reason"], "photos-2 does not answer" in said["message"]) == ("SecretRotates", True), said
+                return True
+
+            eventually(waits, "the status says who is waited for", 30)
+            goes_on(ledger)
+            assert given(namespace) == [second, NEW]
+        rotated(namespace, NEW)
+        goes_on(ledger)
+
+
+def test_the_certificate_is_renewed_under_clients(namespace: Namespace, tmp_path: Path) -> None:
+    """A pair that does not fit is refused with a sentence, and the one of before goes on; a new one is there in seconds."""
+    namespace.operator()
+    dns = f"photos.{namespace.name}.svc"
+    pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key", dns)
+    before = pair.renew()
+    namespace.apply(secret(pair), a_cloud("photos", nodes={"replicas": 3}, tls={"secretName": "cert"}))
+    namespace.wait_ready("photos", 150)
+    addresses = [namespace.get("pod", name)["status"]["podIP"] for name in sorted(pods(namespace))]
+
+    def served() -> set[int]:
+        found = [ssl.get_server_certificate((address, 9000), timeout=10) for address in addresses]
+        return {x509.load_pem_x509_certificate(text.encode()).serial_number for text in found}
+
+    with clients_at_work(namespace, seed=22, tls=True) as ledger:
+        goes_on(ledger)
+        key = pair.key.read_bytes()
+        renewed = pair.renew()
+        fitting = pair.key.read_bytes()
+        pair.key.write_bytes(key)
+        namespace.apply(secret(pair))
+        said = says(namespace, "photos", "Degraded", "SecretUnreadable", 30)
+        assert "tls.key is not the key of the certificate" in said["message"]
+        goes_on(ledger)
+        assert served() == {before}
+        pair.key.write_bytes(fitting)
+        began = time.monotonic()
+        namespace.apply(secret(pair))
+        eventually(lambda: served() == {renewed}, "the new certificate is served by all", 30)
+        print(f"a renewal: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
+        goes_on(ledger)
+        says(namespace, "photos", "Degraded", "AsExpected", 30)
+        assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
