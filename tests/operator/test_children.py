@@ -84,7 +84,7 @@ def test_volumes_outlive_their_stateful_set() -> None:
 
 
 def test_the_secrets_of_a_pod_are_only_those_it_needs() -> None:
-    """The Secret with the identity, which users edit, is not mounted, and no key is in the command line or environment."""
+    """The Secret with the identity is not mounted, and no key is in the command line or environment."""
     pod = planned()["StatefulSet", "photos"]["spec"]["template"]["spec"]
     mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
     assert mounted == {"photos-credentials"}

@@ -9,6 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.node.process.harness import CLOUD_SECRET, cloud_map, credentials, wait_until
 
+from moln_spec.cloudsecret import fingerprint
+
 if TYPE_CHECKING:
     from tests.node.process.harness import Node, Nodes
 
@@ -32,6 +34,15 @@ def test_a_replaced_secret_holds_without_restart_and_the_old_one_for_its_grace(n
     nodes.write("secret", "new-secret\n")
     assert node.call("GET", "/v1/status")[0] == 401
     assert node.call("GET", "/v1/status", secret="new-secret")[0] == 200
+
+
+def test_the_status_says_which_secrets_are_in_force_and_an_empty_file_changes_nothing(nodes: Nodes, node: Node) -> None:
+    """By fingerprint, the one that is sent first; so the operator knows when to take the next step of a rotation."""
+    nodes.write("secret", f"new-secret\n{CLOUD_SECRET}\n")
+    expected = [fingerprint("new-secret"), fingerprint(CLOUD_SECRET)]
+    assert node.call("GET", "/v1/status")[1]["secrets"] == expected
+    nodes.write("secret", "\n")
+    assert node.call("GET", "/v1/status", secret="new-secret")[1]["secrets"] == expected
 
 
 def test_health_is_open_and_names_its_checks(shared_node: Node) -> None:
