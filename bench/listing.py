@@ -88,21 +88,30 @@ async def fill(data: Path, first: int, last: int) -> None:
     """Give the stores of nodes that do not run the objects from `first` on, below `last`."""
     cloud_map = CloudMap.model_validate_json((data / "map.json").read_text())
     owners = Owners(cloud_map)
-    for node in cloud_map.nodes:
-        local = await LocalStore.start(data / "nodes" / node.name, cloud_map, node.name)
+    row: Row | None = None
+    for name in sorted(owners.everyone, key=lambda name: name not in owners.of_key(_BUCKET, _TEMPLATE).owners):
+        local = await LocalStore.start(data / "nodes" / name, cloud_map, name)
         try:
-            await _fill(local, owners, node.name, first, last)
+            row = row or await _template(local)
+            if row is None:
+                raise RuntimeError(f"{name} owns {_TEMPLATE} and does not have it")
+            await _fill(local, owners, row, name, first, last)
         finally:
             await local.close()
 
 
-async def _fill(local: LocalStore, owners: Owners, name: str, first: int, last: int) -> None:
+async def _template(local: LocalStore) -> Row | None:
+    """The row of the object that was put through S3."""
     bucket = local.store.buckets[_BUCKET]
 
-    def find(db: apsw.Connection) -> Row:
-        return registers.state(db, bucket.id, _TEMPLATE.encode(), None, 1).rows[0]
+    def find(db: apsw.Connection) -> Row | None:
+        return next(iter(registers.state(db, bucket.id, _TEMPLATE.encode(), None, 1).rows), None)
 
-    row = await local.store.look(find)
+    return await local.store.look(find)
+
+
+async def _fill(local: LocalStore, owners: Owners, row: Row, name: str, first: int, last: int) -> None:
+    bucket = local.store.buckets[_BUCKET]
     alone = len(owners.everyone) == 1
     for start in range(first, last, _AT_ONCE):
         named = (key(number) for number in range(start, min(last, start + _AT_ONCE)))
@@ -119,12 +128,13 @@ async def _fill(local: LocalStore, owners: Owners, name: str, first: int, last: 
 
 
 def prepare(folder: Path, nodes: int) -> None:
-    """Make the bucket, and put one empty object on every node through S3: all others are as it is."""
+    """Make the bucket, and put one empty object through S3: all others are as it is."""
     server = servers.start_moln(folder, nodes=nodes)
     try:
         s3 = client(server)
         s3.create_bucket(Bucket=_BUCKET)
         s3.put_object(Bucket=_BUCKET, Key=_TEMPLATE, Body=b"")
+        settle(server)  # by then every node has the bucket, and every owner the object
     finally:
         server.stop()
 

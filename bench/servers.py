@@ -168,10 +168,16 @@ def start_minio(folder: Path, nodes: int = 1) -> Server:
                     env=environment,
                 )
             )
-    for one, process in zip(endpoints, processes, strict=True):
-        _await_http(one, process, "" if nodes == 1 else "minio/health/cluster")
     pids = [process.pid for process in processes]
-    return Server("minio", "fdatasync before acknowledge", ",".join(endpoints), ACCESS_KEY, SECRET_KEY, processes, pids)
+    where = ",".join(endpoints)
+    server = Server("minio", "fdatasync before acknowledge", where, ACCESS_KEY, SECRET_KEY, processes, pids)
+    try:
+        for one, process in zip(endpoints, processes, strict=True):
+            _await_http(one, process, "" if nodes == 1 else "minio/health/cluster")
+    except BaseException:
+        server.stop()
+        raise
+    return server
 
 
 def start_versitygw(folder: Path) -> Server:
