@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import ssl
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ClientError
 from cryptography import x509
 from tests.certificates import Pair
 from tests.e2e.cluster import Namespace, a_cloud, eventually
@@ -142,3 +145,99 @@ def test_the_certificate_is_renewed_under_clients(namespace: Namespace, tmp_path
         goes_on(ledger)
         says(namespace, "photos", "Degraded", "AsExpected", 30)
         assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
+
+
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+ANOTHER = {"access_key": "CAMERA2", "secret_key": "camera-secret-2"}
+
+
+def test_keys_change_under_clients(namespace: Namespace) -> None:
+    """An access key is replaced, with a grace for the old one, and a master key, which still opens what it sealed."""
+    namespace.operator()
+    camera = {"access_key": "CAMERA1", "secret_key": "camera-secret-1"}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "camera"}, "stringData": camera},
+        a_cloud("photos", nodes={"replicas": 3}, accessKeys=[{"secretName": "camera"}], keyGraceSeconds=20),
+    )
+    namespace.wait_ready("photos", 150)
+    nodes = sorted(pods(namespace))
+    with clients_at_work(namespace, seed=23) as ledger:
+        goes_on(ledger)
+        began = time.monotonic()
+        namespace.patch("secret", "camera", {"stringData": ANOTHER})
+        for node in nodes:
+            eventually(partial(_works, namespace, node, ANOTHER), f"{node} takes the new access key", 30)
+        print(f"an access key: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
+        assert _works(namespace, nodes[0], camera), "the old one has its grace"
+        eventually(lambda: not any(_works(namespace, node, camera) for node in nodes), "the old one ends", 60)
+        assert all(_works(namespace, node, ANOTHER) for node in nodes)
+
+        s3 = namespace.s3("photos")
+        put = partial(s3.put_object, Bucket="ledger", ServerSideEncryption="AES256")
+        put(Key="sealed", Body=b"by the first")
+        namespace.patch("secret", "photos-master-keys", {"stringData": {"second": MASTER_KEY}})
+        for node in nodes:
+            eventually(partial(_seals, namespace, node), f"{node} has the second master key", 30)
+        namespace.patch("secret", "photos-master-keys", {"stringData": {"active": "second"}})
+        eventually(lambda: _active(namespace) == "second", "nodes are given it as the active one", 30)
+        goes_on(ledger)
+        put(Key="later", Body=b"by the second")
+        for node in nodes:
+            for key, body in (("sealed", b"by the first"), ("later", b"by the second")):
+                assert namespace.s3("photos", pod=node).get_object(Bucket="ledger", Key=key)["Body"].read() == body
+        for key in ("sealed", "later"):
+            s3.delete_object(Bucket="ledger", Key=key)
+        goes_on(ledger)
+        assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
+
+
+def _works(namespace: Namespace, pod: str, pair: dict[str, str]) -> bool:
+    """Whether a node takes an access key."""
+    try:
+        namespace.s3("photos", pair, pod).list_buckets()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidAccessKeyId", error  # noqa: PT017 (any other word is wrong)
+        return False
+    return True
+
+
+def _active(namespace: Namespace) -> str:
+    """The master key that nodes were told to encrypt under."""
+    given = json.loads(namespace.secret("photos-credentials")["credentials.json"])
+    return str(given["master_keys"][0]["id"])
+
+
+def _seals(namespace: Namespace, pod: str) -> bool:
+    """Whether a node encrypts under the second master key."""
+    try:
+        namespace.s3("photos", pod=pod).put_object(
+            Bucket="ledger", Key="sealed-2", Body=b"-", ServerSideEncryption="aws:kms", SSEKMSKeyId="second"
+        )
+    except ClientError:
+        return False
+    namespace.s3("photos", pod=pod).delete_object(Bucket="ledger", Key="sealed-2")
+    return True
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # each client goes to a node by its address
+def test_tls_is_switched_on_and_off_on_a_running_cloud(namespace: Namespace, tmp_path: Path) -> None:
+    """Nodes restart one at a time, each with what it is asked for now; what was written is there by either."""
+    namespace.operator()
+    pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key", f"photos.{namespace.name}.svc")
+    pair.renew()
+    namespace.apply(secret(pair), a_cloud("photos", nodes={"replicas": 3}))
+    namespace.wait_ready("photos", 150)
+    s3 = namespace.s3("photos")
+    s3.create_bucket(Bucket="kept")
+    s3.put_object(Bucket="kept", Key="plain", Body=b"by http")
+    namespace.patch("cloud", "photos", {"spec": {"tls": {"secretName": "cert"}}})
+    namespace.wait_settled("photos", "3/3")
+    for name in sorted(pods(namespace)):
+        s3 = namespace.s3("photos", pod=name, scheme="https")
+        assert s3.get_object(Bucket="kept", Key="plain")["Body"].read() == b"by http"
+    s3.put_object(Bucket="kept", Key="sealed", Body=b"by https")
+    assert namespace.get("cloud", "photos")["status"]["endpoint"].startswith("https://")
+    namespace.patch("cloud", "photos", {"spec": {"tls": None}})
+    namespace.wait_settled("photos", "3/3")
+    for name in sorted(pods(namespace)):
+        assert namespace.s3("photos", pod=name).get_object(Bucket="kept", Key="sealed")["Body"].read() == b"by https"
