@@ -108,8 +108,8 @@ class Namespace:
 
         def settled() -> bool:
             ready, progressing = self.condition(name), self.condition(name, "Progressing")
-            nodes = self.get("cloud", name)["status"]["nodes"]
             assert (ready.get("status"), progressing.get("status")) == ("True", "False"), (ready, progressing)
+            nodes = self.get("cloud", name)["status"]["nodes"]
             assert (nodes["summary"], nodes["current"]) == (summary, nodes["desired"]), nodes
             return True
 

@@ -215,3 +215,19 @@ def test_a_policy_tells_how_many_copies_there_are(copies: int, nodes: int, reaso
     assert (found.status, found.reason) == ("True", reason)
     (missing,) = policy_status(policy, None, 0, (), NOW).conditions
     assert (missing.status, missing.reason) == ("False", "NoSuchCloud")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "uncounted", "status"),
+    [(1, 1, "False"), (2, 1, "False"), (3, 1, "True"), (3, 2, "False"), (5, 1, "True"), (5, 2, "False")],
+)
+def test_a_cloud_is_ready_once_every_key_has_a_majority(nodes: int, uncounted: int, status: str) -> None:
+    """A node that has yet to hear of the others, or to fill its disk, votes for nothing: writes would be refused."""
+    pods = {name: a_pod(name) for name in (f"photos-{number}" for number in range(nodes))}
+    answers = {name: an_answer(node=name, counts=number >= uncounted) for number, name in enumerate(pods)}
+    cloud = a_cloud(nodes={"replicas": nodes, "volume": {"size": "1Gi"}})
+    found = condition(an_outcome(observed(cloud, pods=pods, answers=answers)), "Ready")
+    assert found[0] == status
+    if status == "False":
+        assert found[1] == "NodesStarting"
+        assert f"photos-{uncounted - 1}: not an owner yet" in found[2]

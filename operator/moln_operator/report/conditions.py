@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from moln_operator.plan.disruption import advice, only_node
+from moln_spec.cloudmap import DEFAULT_COPIES
 from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
@@ -66,15 +67,40 @@ def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     waiting = [node for node in serving if not node.ready]
     if waiting:
         return not_ready(waiting)
-    epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
-    behind = [node.name for node in serving if node.epoch < epoch]
-    if not serving or not epoch or behind:
-        text = f"epoch {epoch} of the map has not reached {', '.join(behind) or 'any node'}"
-        return Verdict("Ready", "False", "MapNotAcknowledged", text)
+    late = _behind(outcome, serving) or _uncounted(outcome, serving)
+    if late is not None:
+        return late
     if outcome.error:
         return Verdict("Ready", "False", "ApplyFailed", outcome.error)
     count = len(serving)
     return Verdict("Ready", "True", "AllNodesReady", f"{count} of {count} nodes serve; {_copies(count)}")
+
+
+def _behind(outcome: Outcome, serving: Sequence[NodeState]) -> Verdict | None:
+    """Ready is False where a node has yet to obey the newest map."""
+    epoch = outcome.cloud_map.epoch if outcome.cloud_map is not None else 0
+    behind = [node.name for node in serving if node.epoch < epoch]
+    if serving and epoch and not behind:
+        return None
+    text = f"epoch {epoch} of the map has not reached {', '.join(behind) or 'any node'}"
+    return Verdict("Ready", "False", "MapNotAcknowledged", text)
+
+
+def _uncounted(outcome: Outcome, serving: Sequence[NodeState]) -> Verdict | None:
+    """Ready is False where so few nodes count as owners that there may be keys without a majority.
+
+    As at a first start until the nodes have heard of each other, or while a disk of two is filled again.
+    """
+    uncounted = [node.name for node in serving if _is_uncounted(outcome, node.name)]
+    if len(uncounted) <= (min(len(serving), DEFAULT_COPIES) - 1) // 2:
+        return None
+    text = f"{', '.join(uncounted)}: not an owner yet, until enough of the others answer and the disk is filled"
+    return Verdict("Ready", "False", "NodesStarting", text)
+
+
+def _is_uncounted(outcome: Outcome, name: str) -> bool:
+    status = outcome.answers[name].status if name in outcome.answers else None
+    return status is not None and not status.counts
 
 
 def not_ready(waiting: Sequence[NodeState]) -> Verdict:
