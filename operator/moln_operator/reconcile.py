@@ -136,8 +136,7 @@ class Reconciler:
         """The next step of a change of the cloud secret; and pods' files are brought up to date where they are old."""
         turn = rotation(cluster, who_is_behind(observed, observed.previous_map))
         if turn.given != cluster.given and turn.doing:
-            note = f"the secret of port 9001 changes: {turn.doing}"
-            await self.events.say(observed.cloud, "Normal", "SecretRotates", note)
+            await self.events.say(observed.cloud, "Normal", "SecretRotates", turn.words)
         for pod, mark in refreshes(observed).items():
             patch = {"metadata": {"annotations": {labels.REFRESHED: mark}}}
             await self.applier.merge(key, "Pod", pod, patch)

@@ -18,7 +18,7 @@ from moln_node.cluster.errors import PeerError
 from moln_node.cluster.listings import Listings
 from moln_node.cluster.messages import PartsAsk, SlotWrite, UsageAsk
 from moln_node.cluster.readings import CloudReading, Located
-from moln_node.cluster.registers import Change
+from moln_node.cluster.registers import Change, from_holders
 from moln_node.cluster.spreading import Spreading, forget
 from moln_node.cluster.uploads import Uploads
 from moln_node.store import documents, inline
@@ -311,12 +311,7 @@ class CloudObjects:
                 acl=row.document.acl if acl is None else acl,
                 lock=documents.lock_tuple(lock),
             )
-            holders = view.holders[row.slot]
-
-            def supply(owner: str, changed: Row) -> SlotWrite:
-                return SlotWrite(changed, source="" if owner in holders else min(holders))
-
-            return Change((Row(row.version, ballot, document),), supply)
+            return Change((Row(row.version, ballot, document),), from_holders(view))
 
         _, change = await self._registers.decide(register, choose, slot=slot)
         return records.record(bucket, key, change.rows[0])

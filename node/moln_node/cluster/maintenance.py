@@ -68,7 +68,7 @@ async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> N
             counts["rows"] += sum(lack.rows for lack in lacking.values())
             counts["bytes"] += sum(lack.bytes for lack in lacking.values())
             words = [f"{name} lacks {lack.rows} versions, {lack.bytes} bytes" for name, lack in lacking.items()]
-            report.found(f"{register.bucket}/{register.key}: {'; '.join(words)}")
+            report.found(f"{register.path}: {'; '.join(words)}")
             if not dry_run:
                 counts["repaired"] += await cluster.repair.run(register)
         report.set(**counts)
@@ -105,7 +105,7 @@ async def letters(cluster: Cluster, report: Report, *, action: Letters = "list")
         if debt.row is not None:
             version, bytes_ = Version.from_bytes(debt.row.version).encode(), debt.row.document.size
         found, size = found + 1, size + bytes_
-        report.found(f"{debt.register.bucket}/{debt.register.key}: version {version}, {bytes_} bytes: {debt.dead}")
+        report.found(f"{debt.register.path}: version {version}, {bytes_} bytes: {debt.dead}")
         if action == "replay":
             await queue.replay(debt)
         elif action == "drop":

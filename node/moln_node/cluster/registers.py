@@ -88,6 +88,16 @@ class Change:
     supply: Callable[[str, Row], SlotWrite | None] = field(default=lambda _, row: SlotWrite(row))
 
 
+def from_holders(view: View) -> Callable[[str, Row], SlotWrite]:
+    """A row's bytes stay where they are; an owner that lacks them brings them from one that has them."""
+
+    def supply(owner: str, row: Row) -> SlotWrite:
+        holders = view.holders[row.slot]
+        return SlotWrite(row, source="" if owner in holders else min(holders))
+
+    return supply
+
+
 class _Again(Exception):  # noqa: N818 (a turn of a loop, not an error)
     """Refused without effect: try above what was refused."""
 
@@ -290,12 +300,7 @@ class Registers:
         loose = view.unsettled(now.electorate(register), slot)
         if loose:
             rows = tuple(structs.replace(row, ballot=ballot) for row in loose)
-
-            def supply(owner: str, row: Row) -> SlotWrite:
-                holders = view.holders[row.slot]
-                return SlotWrite(row, source="" if owner in holders else min(holders))
-
-            if await self._attempt(now, register, ballot, rows, supply, deadline, {}) is None:
+            if await self._attempt(now, register, ballot, rows, from_holders(view), deadline, {}) is None:
                 raise _Again
         change = choose(view, ballot)
         if change.rows:

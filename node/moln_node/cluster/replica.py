@@ -347,11 +347,7 @@ class LocalReplica:
             waiting.lock.release()
             waiting.unwanted = waiting.unwanted or done
             self._drop_unwanted(waiting.id)
-        self._release(taking.room, self._untaken(taking.fresh) if done else taking.fresh)
-
-    def _untaken(self, bodies: Sequence[NewBody]) -> list[NewBody]:
-        """Bodies that the step had no use for: the row was there already."""
-        return [body for body in bodies if body.inline is None and self.store.bodies.is_in_flight(body.id)]
+        self._release(taking.room, self.store.bodies.untaken(taking.fresh) if done else taking.fresh)
 
     def _release(self, room: Sequence[Reservation], bodies: Sequence[NewBody]) -> None:
         for reservation in room:
@@ -465,7 +461,7 @@ class LocalReplica:
         waiting = self._staged.get(staged)
         if waiting is not None and waiting.unwanted and not waiting.lock.locked():
             del self._staged[staged]
-            self._release([waiting.reservation], self._untaken(waiting.bodies))
+            self._release([waiting.reservation], self.store.bodies.untaken(waiting.bodies))
 
     def _expire(self) -> None:
         """Let go of what nobody accepted in time."""

@@ -16,8 +16,8 @@ import msgspec
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError, UnavailableError
-from moln_node.cluster.messages import Ask, SlotWrite
-from moln_node.cluster.registers import Change
+from moln_node.cluster.messages import Ask
+from moln_node.cluster.registers import Change, from_holders
 from moln_node.cluster.sight import Sight
 from moln_node.store import inline, kept, lookup
 from moln_node.store.bodyfile import BLOCK
@@ -140,7 +140,7 @@ class Walk:
     def damaged(self, register: Register, error: CorruptError) -> None:
         """Tell of a copy that can't be read: it is left as it is."""
         self.bad += 1
-        self._report.found(f"{named(register)}: {error}")
+        self._report.found(f"{register.path}: {error}")
 
     def _tell(self, begun: float) -> None:
         gone = time.monotonic() - begun
@@ -172,7 +172,7 @@ class Reassigning:
             self._counts["differing"] += 1
             self._counts["bytes"] += one.document.size
             words = f"{one.document.storage_class} -> {assigned.storage_class} ({assigned.reason})"
-            self._report.found(f"{named(one.register)}: {words}")
+            self._report.found(f"{one.register.path}: {words}")
             if not dry_run:
                 await self._change(one)
                 await self._walk.pace.rest()
@@ -193,12 +193,7 @@ class Reassigning:
             if assigned is None:
                 return Change()
             document = msgspec.structs.replace(row.document, storage_class=assigned.storage_class)
-            holders = view.holders[row.slot]
-
-            def supply(owner: str, changed: Row) -> SlotWrite:
-                return SlotWrite(changed, source="" if owner in holders else min(holders))
-
-            return Change((Row(row.version, ballot, document),), supply)
+            return Change((Row(row.version, ballot, document),), from_holders(view))
 
         try:
             _, change = await self._registers.decide(one.register, choose, slot=one.slot)
@@ -253,7 +248,7 @@ class Rewriting:
                 after = await self._estimate(held, self._local.level(only_for))
                 words = f"{before} bytes here, {one.document.packing or 'not known how'}"
                 wanted = self._local.packing(only_for, held.size)
-                self._report.found(f"{named(one.register)}: {words} -> about {after}, {wanted}")
+                self._report.found(f"{one.register.path}: {words} -> about {after}, {wanted}")
             if after is not None:
                 self._counts["differing"] += 1
                 self._counts["bytes"] += held.size
@@ -319,9 +314,7 @@ class Rewriting:
     def _let_go(self, reservation: Reservation, bodies: Sequence[NewBody]) -> None:
         """Give back what the transaction did not take: all, or a chunk that the object has twice."""
         reservation.release()
-        self._store.discard(
-            [body for body in bodies if body.inline is None and self._store.bodies.is_in_flight(body.id)]
-        )
+        self._store.discard(self._store.bodies.untaken(bodies))
 
 
 def today(local: LocalStore, register: Register, document: RecordDocument) -> Assignment | None:
@@ -333,11 +326,6 @@ def today(local: LocalStore, register: Register, document: RecordDocument) -> As
         return None
     assigned = local.today(register.bucket, register.key, document)
     return None if assigned.storage_class == document.storage_class else assigned
-
-
-def named(register: Register) -> str:
-    """A register for people."""
-    return f"{register.bucket}/{register.key}"
 
 
 def _segments(bodies: Sequence[NewBody]) -> tuple[Segment, ...]:

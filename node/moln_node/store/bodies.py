@@ -99,6 +99,10 @@ class BodyDirectory:
         """Whether the body is a writer's still: being written, or on the disk and not recorded yet."""
         return body_id in self._in_flight
 
+    def untaken(self, bodies: Iterable[NewBody]) -> list[NewBody]:
+        """Those of new bodies that a step had no use for: no record took them."""
+        return [body for body in bodies if body.inline is None and self.is_in_flight(body.id)]
+
     def landed(self, body_ids: Iterable[int]) -> None:
         """These are the index's now, or gone."""
         with self._lock:

@@ -47,6 +47,11 @@ class Register(msgspec.Struct, array_like=True, frozen=True):
     bucket: str = ""
     incarnation: bytes = b""
 
+    @property
+    def path(self) -> str:
+        """Bucket and key, for people."""
+        return f"{self.bucket}/{self.key}"
+
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a slot holds. The document has no segments, layout, past or packing: these are each node's own."""

@@ -40,6 +40,11 @@ class Rotation:
     doing: str = ""
     waits: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """What is going on, as a sentence."""
+        return f"the secret of port 9001 changes: {self.doing}"
+
 
 @dataclass(frozen=True, slots=True)
 class Behind:

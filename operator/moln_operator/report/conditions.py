@@ -67,7 +67,7 @@ def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     waiting = [node for node in serving if not node.ready]
     if waiting:
         return not_ready(waiting)
-    late = _behind(outcome, serving) or _uncounted(outcome, serving)
+    late = _behind(outcome, serving) or _uncounted(serving)
     if late is not None:
         return late
     if outcome.error:
@@ -86,21 +86,16 @@ def _behind(outcome: Outcome, serving: Sequence[NodeState]) -> Verdict | None:
     return Verdict("Ready", "False", "MapNotAcknowledged", text)
 
 
-def _uncounted(outcome: Outcome, serving: Sequence[NodeState]) -> Verdict | None:
+def _uncounted(serving: Sequence[NodeState]) -> Verdict | None:
     """Ready is False where so few nodes count as owners that there may be keys without a majority.
 
     As at a first start until the nodes have heard of each other, or while a disk of two is filled again.
     """
-    uncounted = [node.name for node in serving if _is_uncounted(outcome, node.name)]
+    uncounted = [node.name for node in serving if not node.counts]
     if len(uncounted) <= (min(len(serving), DEFAULT_COPIES) - 1) // 2:
         return None
     text = f"{', '.join(uncounted)}: not an owner yet, until enough of the others answer and the disk is filled"
     return Verdict("Ready", "False", "NodesStarting", text)
-
-
-def _is_uncounted(outcome: Outcome, name: str) -> bool:
-    status = outcome.answers[name].status if name in outcome.answers else None
-    return status is not None and not status.counts
 
 
 def not_ready(waiting: Sequence[NodeState]) -> Verdict:
@@ -142,8 +137,8 @@ def step_by_step(outcome: Outcome) -> Verdict | None:
         words = f"pods are restarted one at a time, to run as the spec asks now; left: {left}"
         return Verdict("Progressing", "True", "RollingOut", _sentence(words, "; ".join(outcome.roll.waits)))
     if outcome.rotation is not None and outcome.rotation.doing:
-        words = f"the secret of port 9001 changes: {outcome.rotation.doing}"
-        return Verdict("Progressing", "True", "SecretRotates", _sentence(words, "; ".join(outcome.rotation.waits)))
+        words = _sentence(outcome.rotation.words, "; ".join(outcome.rotation.waits))
+        return Verdict("Progressing", "True", "SecretRotates", words)
     return None
 
 

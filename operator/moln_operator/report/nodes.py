@@ -32,6 +32,7 @@ class NodeState:
         starting: it is not ready in the way of every start; nobody needs to look.
         epoch: the epoch that it has acknowledged; 0 when it does not answer.
         stranger: it holds the data of another cloud.
+        counts: as far as it says, it counts as an owner.
     """
 
     name: str
@@ -42,6 +43,7 @@ class NodeState:
     epoch: int
     starting: bool = False
     stranger: bool = False
+    counts: bool = True
     state: str = ""
     wanted: bool = True
 
@@ -78,7 +80,17 @@ def _state(outcome: Outcome, pool: str, name: str) -> NodeState:
     why, starting = _why_not(pod, answer)
     if stranger:
         why = "its volume holds the data of another cloud; give the pool another name, or delete that volume"
-    return NodeState(name, pool, exists=True, ready=not why, why=why, epoch=epoch, starting=starting, stranger=stranger)
+    return NodeState(
+        name,
+        pool,
+        exists=True,
+        ready=not why,
+        why=why,
+        epoch=epoch,
+        starting=starting,
+        stranger=stranger,
+        counts=status is None or status.counts,
+    )
 
 
 def _not_made(outcome: Outcome, pool: str, name: str) -> tuple[str, bool]:
