@@ -5,9 +5,10 @@ The operator (or `moln dev`) makes it, nodes keep the newest epoch that they wer
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from operator import not_
+from typing import Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.model import Document
@@ -35,14 +36,7 @@ class MapNode(Document):
 class _Pooled(Document):
     """What may name pools. Where it names none it does not speak of them: nodes of the release before take the map."""
 
-    pools: tuple[str, ...] = Field((), description="Owners are members of these pools; empty: of any.")
-
-    @model_serializer(mode="wrap")
-    def _without_no_pools(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = write(self)
-        if not self.pools:
-            del found["pools"]
-        return found
+    pools: tuple[str, ...] = Field((), exclude_if=not_, description="Owners are members of these pools; empty: of any.")
 
 
 class MapPolicy(_Pooled):
@@ -81,8 +75,23 @@ class Replication(_Pooled):
     spread: Literal["zone", "node"] = "zone"
 
 
-class Layout(Document):
-    """Everything that decides who owns what: the members, and how many copies there are of which keys."""
+class BodyPlace(Document):
+    """Where bodies live apart from their records: on members of these pools, as many as the key's rule says."""
+
+    name: str = Field(description="The storage class whose bodies live here, or @POOL of a rule that pins to a pool.")
+    pools: tuple[str, ...] = Field(min_length=1, description="Owners of the bodies are members of these pools.")
+
+
+class _Placed(Document):
+    """What may name places. Where it names none it does not speak of them: nodes of the release before take the map."""
+
+    places: tuple[BodyPlace, ...] = Field(
+        (), exclude_if=not_, description="Where bodies live apart from their records; all others live with them."
+    )
+
+
+class Layout(_Placed):
+    """Everything that decides who owns what: the members, how many copies there are of which keys, bodies apart."""
 
     members: tuple[Member, ...] = Field(min_length=1)
     replication: tuple[Replication, ...] = ()
@@ -116,7 +125,7 @@ class Limits(Document):
     upload_expiry_days: int = Field(7, ge=1, description="Days after which an unfinished multipart upload is aborted.")
 
 
-class CloudMap(Document):
+class CloudMap(_Placed):
     """Who is in the cloud and by which rules it lives, at one epoch."""
 
     cloud: str = Field(description="The Cloud's name.")
@@ -157,4 +166,5 @@ class CloudMap(Document):
                 for policy in self.policies
                 if not policy.storage_classes
             ),
+            places=self.places,
         )

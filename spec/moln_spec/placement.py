@@ -18,7 +18,7 @@ from moln_spec.cloudmap import DEFAULT_COPIES, Replication
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from moln_spec.cloudmap import Layout, MapNode, MapPolicy, Member
+    from moln_spec.cloudmap import BodyPlace, Layout, MapNode, MapPolicy, Member
 
 Placed = TypeVar("Placed", "MapNode", "Member")
 Selecting = TypeVar("Selecting", "Replication", "MapPolicy")
@@ -83,6 +83,7 @@ class Placement:
         self._members = layout.members
         self._partitions = partitions
         self._rules = tuple(sorted(layout.replication, key=lambda rule: rule.name))
+        self._places = {place.name: place for place in layout.places}
         self._tables: dict[tuple[tuple[str, ...], int, str], tuple[tuple[Member, ...], ...]] = {}
 
     def rules(self, bucket: str | None = None) -> tuple[Replication, ...]:
@@ -103,6 +104,24 @@ class Placement:
         """How the key is replicated: by the most specific rule."""
         return most_specific(self._rules, bucket, key) or _DEFAULT
 
+    def body_rule(self, bucket: str, key: str, place: str) -> Replication:
+        """How the body of a key is replicated in a place: by the key's rule, but in the place's pools.
+
+        Where the layout has no such place the body lives with the record.
+        """
+        rule = self.rule(bucket, key)
+        there = self._places.get(place)
+        return rule if there is None else _placed(rule, there)
+
+    def body_rules(self, bucket: str | None = None) -> tuple[Replication, ...]:
+        """Every rule that some body (of a bucket) in some place may fall under; none where there are no places."""
+        rules = self.rules(bucket)
+        return tuple(_placed(rule, place) for place in self._places.values() for rule in rules)
+
+    def body_tables(self, bucket: str | None = None) -> tuple[tuple[tuple[Member, ...], ...], ...]:
+        """The owners of each partition's bodies, for every rule (of a bucket) in every place."""
+        return tuple(self.table(rule) for rule in self.body_rules(bucket))
+
     def table(self, rule: Replication) -> tuple[tuple[Member, ...], ...]:
         """The owners of each partition by a rule, best first."""
         how = (rule.pools, rule.copies, rule.spread)
@@ -112,6 +131,11 @@ class Placement:
             found = tuple(owners(among, partition, rule.copies, rule.spread) for partition in range(self._partitions))
             self._tables[how] = found
         return found
+
+
+def _placed(rule: Replication, place: BodyPlace) -> Replication:
+    """A rule of keys as it holds for their bodies in a place."""
+    return rule.model_copy(update={"pools": place.pools})
 
 
 def most_specific(rules: Iterable[Selecting], bucket: str, key: str) -> Selecting | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy, NodeState
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode, MapPolicy, NodeState
 
 
 def test_only_members_are_in_the_layout() -> None:
@@ -23,3 +23,17 @@ def test_a_map_without_pools_in_its_policies_does_not_speak_of_them() -> None:
     assert "pools" not in plain.model_dump()
     for policy in (plain, bound):
         assert MapPolicy.model_validate_json(policy.model_dump_json()) == policy
+
+
+def test_a_map_without_places_does_not_speak_of_them() -> None:
+    """Nodes of the release before take it; one with places they refuse, in the layout before too."""
+    node = MapNode(name="n-0", number=0, address="n-0:9001", pool="p")
+    plain = CloudMap(cloud="photos", uid="u1", epoch=1, nodes=(node,))
+    apart = plain.model_copy(update={"places": (BodyPlace(name="ARCHIVE", pools=("slow",)),)})
+    turned = plain.model_copy(update={"change": Change(before=apart.layout, since=1)})
+    assert "places" not in plain.model_dump_json()
+    assert apart.layout.places == apart.places
+    assert turned.change is not None
+    assert turned.change.before.places == apart.places
+    for drawn in (plain, apart, turned):
+        assert CloudMap.model_validate_json(drawn.model_dump_json()) == drawn

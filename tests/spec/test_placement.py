@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moln_spec.cloudmap import Layout, MapNode, Member, Replication
+from moln_spec.cloudmap import BodyPlace, Layout, MapNode, Member, Replication
 from moln_spec.placement import Placement, owners, partition_of
 
 
@@ -61,12 +61,14 @@ def test_weight_decides_the_share() -> None:
     assert 0.73 < shares["n-0"] / 8192 < 0.77
 
 
-def pooled(*replication: Replication) -> Placement:
+def of_two_pools() -> tuple[Member, ...]:
     """Three members in one pool, two in another."""
-    members = tuple(
-        Member(name=f"n-{number}", number=number, pool="hdd" if number > 2 else "ssd") for number in range(5)
-    )
-    return Placement(Layout(members=members, replication=replication), 64)
+    return tuple(Member(name=f"n-{number}", number=number, pool="hdd" if number > 2 else "ssd") for number in range(5))
+
+
+def pooled(*replication: Replication) -> Placement:
+    """Owners among members of two pools."""
+    return Placement(Layout(members=of_two_pools(), replication=replication), 64)
 
 
 def test_owners_are_of_the_pools_that_a_rule_names() -> None:
@@ -102,6 +104,26 @@ def test_only_rules_that_a_key_may_fall_under_are_named() -> None:
     assert placement.rules("cold-2") == (cold, everywhere)
     assert placement.rules() == (everything, cold, again, warm, everywhere)
     assert [rule.name for rule in pooled(cold).rules("any")] == [""]
+
+
+SLOW, TAPE = BodyPlace(name="ARCHIVE", pools=("hdd",)), BodyPlace(name="@tape", pools=("tape",))
+COLD = Replication(name="cold", buckets=("cold-*",), pools=("ssd",), copies=1)
+
+
+def test_the_body_of_a_key_has_the_copies_of_its_rule_in_the_pools_of_its_place() -> None:
+    """Whatever pools hold the record; the body lives with it where the layout has no such place."""
+    members = of_two_pools()
+    placement = Placement(Layout(members=members, replication=(COLD,), places=(SLOW, TAPE)), 64)
+    assert placement.body_rule("cold-1", "k", "ARCHIVE") == COLD.model_copy(update={"pools": ("hdd",)})
+    assert placement.body_rule("any", "k", "ARCHIVE").copies == 3
+    assert placement.body_rule("cold-1", "k", "STANDARD") == placement.rule("cold-1", "k") == COLD
+    [hdd_any, hdd_cold, tape_any, tape_cold] = placement.body_tables()
+    assert {member.name for owners in hdd_any for member in owners} == {"n-3", "n-4"}
+    assert {len(owners) for owners in hdd_cold} == {1}
+    assert {len(owners) for owners in tape_any} == {3}  # of all members, as long as the pool has none
+    assert {len(owners) for owners in tape_cold} == {1}
+    assert placement.body_tables("cold-1") == (hdd_cold, tape_cold)
+    assert pooled(COLD).body_tables() == ()
 
 
 def test_placement_never_changes_between_releases() -> None:
