@@ -81,6 +81,11 @@ class BodyPlace(Document):
     name: str = Field(description="The storage class whose bodies live here, or @POOL of a rule that pins to a pool.")
     pools: tuple[str, ...] = Field(min_length=1, description="Owners of the bodies are members of these pools.")
 
+    @property
+    def keeper(self) -> str:
+        """Who has the bodies kept here, as the user calls it."""
+        return "an assignment rule" if self.name.startswith("@") else f"storage class {self.name}"
+
 
 class _Placed(Document):
     """What may name places. Where it names none it does not speak of them: nodes of the release before take the map."""

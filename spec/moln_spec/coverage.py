@@ -21,8 +21,8 @@ class Coverage:
     """What serves of the owners of every key.
 
     Attributes:
-        copies: owners that a key has, by the replication rule that is worst off.
-        fewest: owners that serve of the key that is worst off.
+        copies: owners that a key or a body has, by the replication rule that is worst off.
+        fewest: owners that serve of the key or body that is worst off.
         stuck: partitions that can't be written, or not be read either, because no quorum of their owners serves; by the
             rule that is worst off.
         partitions: all partitions.
@@ -81,13 +81,14 @@ def _has_quorum(owners: Owners, serving: AbstractSet[str]) -> bool:
 
 
 def _lists(layout: Layout, partitions: int) -> list[Counter[Owners]]:
-    """For every rule that some key falls under: the lists of owners, and how many partitions each of them owns."""
+    """For every rule that some key or body falls under: the lists of owners, and of how many partitions each is."""
     placement = Placement(layout, partitions)
-    return [_of_rule(layout, rule, placement, partitions) for rule in placement.rules()]
+    rules = (*placement.rules(), *placement.body_rules())
+    return [_of_rule(layout, rule, placement, partitions) for rule in rules]
 
 
 def _of_rule(layout: Layout, rule: Replication, placement: Placement, partitions: int) -> Counter[Owners]:
-    among = candidates(layout.members, rule)
+    among = candidates(layout.members, rule.pools)
     if rule.copies >= len(among):  # everybody owns everything: there is nothing to rank
         return Counter({frozenset(among): partitions})
     return Counter(frozenset(owners) for owners in placement.table(rule))

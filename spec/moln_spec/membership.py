@@ -7,18 +7,17 @@ operator that has just been started. docs/membership.md has the protocol and its
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from moln_spec.cloudmap import DEFAULT_COPIES, Change, CloudMap, Layout, MapNode, MapPolicy
+from moln_spec.cloudmap import DEFAULT_COPIES, BodyPlace, Change, CloudMap, Layout, MapNode, MapPolicy
 from moln_spec.placement import candidates
 from moln_spec.quantity import short
 from moln_spec.room import Volume, gained, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from moln_spec.cloudmap import Replication
 
 IF_LOST: Final = "if its disk is gone for good, name it in lostNodes"
 
@@ -52,22 +51,32 @@ class Wanted:
         seats: where nodes shall be; a node of the map without a seat shall leave.
         policies: the replication policies.
         lost: names of nodes whose disk is gone for good, by the user's word.
+        places: where bodies live apart from their records, as soon as there are several nodes.
     """
 
     seats: tuple[Seat, ...]
     policies: tuple[MapPolicy, ...] = ()
     lost: frozenset[str] = frozenset()
+    places: tuple[BodyPlace, ...] = ()
+
+    def places_among(self, members: int) -> tuple[BodyPlace, ...]:
+        """The places in a layout of so many members: one alone has records and bodies together."""
+        return self.places if members > 1 else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a node says of itself, as far as membership depends on it (`moln_node.peer.status.Standing`)."""
+    """What a node says of itself, as far as membership depends on it (`moln_node.peer.status.Status`).
+
+    `classes` are the bytes that it holds, by storage class.
+    """
 
     epoch: int
     passed: int | None = None
     strays: int | None = None
     registers: int = 0
     volume: Volume = field(default_factory=Volume)
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +127,9 @@ def _members(cloud_map: CloudMap) -> list[MapNode]:
     return [node for node in cloud_map.nodes if node.state in ("joining", "active")]
 
 
-def _in_pools(cloud_map: CloudMap, policy: MapPolicy) -> int:
-    """How many members the pools have that a policy names."""
-    return sum(node.pool in policy.pools for node in _members(cloud_map))
+def _in_pools(cloud_map: CloudMap, pools: Sequence[str]) -> int:
+    """How many members these pools have."""
+    return sum(node.pool in pools for node in _members(cloud_map))
 
 
 def _given_up(before: Layout, names: set[str]) -> Layout:
@@ -200,22 +209,24 @@ class _Decision:
                 "again without them, delete the cloud and its volumes"
             )
             return False
-        rule = self._orphaned(self.draft.layout if change is None else change.before, gone)
-        if rule is not None:
+        orphan = self._orphaned(self.draft.layout if change is None else change.before, gone)
+        if orphan is not None:
+            keeper, pools = orphan
             self.waits.append(
-                f"{', '.join(sorted(gone))} can't be given up: no node of {', '.join(rule.pools)} would be left that "
-                f"has what ReplicationPolicy {rule.name} keeps there"
+                f"{', '.join(sorted(gone))} can't be given up: no node of {', '.join(pools)} would be left that "
+                f"has what {keeper} keeps there"
             )
             return False
         return change is not None or not members & gone or self._settled(gone)
 
     @staticmethod
-    def _orphaned(holding: Layout, gone: set[str]) -> Replication | None:
-        """A rule of which all that are left would be lost."""
-        for rule in holding.replication:
-            left = {member.name for member in candidates(holding.members, rule) if not member.lost}
-            if rule.pools and left <= gone:
-                return rule
+    def _orphaned(holding: Layout, gone: set[str]) -> tuple[str, tuple[str, ...]] | None:
+        """Who keeps something in which pools, all of whose nodes that are left would be lost."""
+        kept = [(f"ReplicationPolicy {rule.name}", rule.pools) for rule in holding.replication if rule.pools]
+        for keeper, pools in (*kept, *((place.keeper, place.pools) for place in holding.places)):
+            left = {member.name for member in candidates(holding.members, pools) if not member.lost}
+            if left <= gone:
+                return keeper, pools
         return None
 
     # While a change is under way.
@@ -327,26 +338,29 @@ class _Decision:
                 nodes.append(node.model_copy(update={"zone": seat.zone, "weight": seat.weight, "state": state}))
             else:
                 nodes.append(node)
-        return self.draft.model_copy(update={"nodes": tuple(nodes), "policies": self.wanted.policies})
+        drawn = self.draft.model_copy(update={"nodes": tuple(nodes), "policies": self.wanted.policies})
+        return drawn.model_copy(update={"places": self.wanted.places_among(len(_members(drawn)))})
 
     def _refuses(self, out: Sequence[MapNode], led: CloudMap) -> Refusal | None:
         """Why `out` can't leave, so that the layout of `led` is; None where they can."""
         staying = _members(led)
         names = ", ".join(node.name for node in out)
         policies = self.wanted.policies
-        for policy in policies:
-            fewest = min(policy.copies, _in_pools(self.draft, policy))
-            left = _in_pools(led, policy)
+        everything = [p for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
+        least = 1 if everything else DEFAULT_COPIES
+        most = max([*(policy.copies for policy in policies), least])
+        kept = [(f"ReplicationPolicy {policy.name}", policy.pools, policy.copies) for policy in policies]
+        for keeper, pools, copies in (*kept, *((place.keeper, place.pools, most) for place in led.places)):
+            fewest = min(copies, _in_pools(self.draft, pools))
+            left = _in_pools(led, pools)
             if left < fewest:
                 return Refusal(
                     "TooFewNodes",
-                    f"{names} can't leave: there are {fewest} copies of what ReplicationPolicy {policy.name} keeps in "
-                    f"{', '.join(policy.pools)}, and {left} nodes of it would stay; keep more nodes, or first give the "
-                    "policy fewer copies or other pools",
+                    f"{names} can't leave: there are {fewest} copies of what {keeper} keeps in {', '.join(pools)}, and "
+                    f"{left} nodes of it would stay; keep more nodes, or first ask for fewer copies there (a "
+                    "ReplicationPolicy) or for other pools",
                 )
-        everything = [p for p in policies if not (p.buckets or p.prefixes or p.storage_classes)]
-        anywhere = [policy.copies for policy in policies if not policy.pools]
-        copies = max([*anywhere, 1 if everything else DEFAULT_COPIES])
+        copies = max([*(policy.copies for policy in policies if not policy.pools), least])
         fewest = min(copies, len(_members(self.draft)))
         if len(staying) < fewest:
             return Refusal(
@@ -358,7 +372,10 @@ class _Decision:
         if silent:
             return Refusal("NodeUnreachable", f"{names} can't leave while {', '.join(silent)} can't be reached")
         need = sum(self.reports[node.name].volume.used_bytes for node in out)
-        shares = gained(self.draft.layout, led.layout, self.last.partitions)
+        leaving = Counter[str]()
+        for node in out:
+            leaving.update(self.reports[node.name].classes)
+        shares = gained(self.draft.layout, led.layout, self.last.partitions, leaving)
         volumes = {name: report.volume for name, report in self.reports.items()}
         lacks = lacking(need, shares, volumes, self.last.limits.reserve_percent)
         if lacks:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from moln_spec.cloudmap import DEFAULT_COPIES, Replication
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-    from moln_spec.cloudmap import BodyPlace, Layout, MapNode, MapPolicy, Member
+    from moln_spec.cloudmap import Layout, MapNode, MapPolicy, Member
 
 Placed = TypeVar("Placed", "MapNode", "Member")
 Selecting = TypeVar("Selecting", "Replication", "MapPolicy")
@@ -70,10 +70,10 @@ def quorum(members: int, left: int) -> int:
     return min(majority(members), left)
 
 
-def candidates(members: Iterable[Member], rule: Replication) -> tuple[Member, ...]:
-    """The members that may own keys of a rule: those of its pools, or all as long as these have none."""
+def candidates(members: Iterable[Member], pools: Collection[str]) -> tuple[Member, ...]:
+    """The members that may own what is kept in these pools (none: in any), or all as long as these have none."""
     every = tuple(members)
-    return tuple(member for member in every if not rule.pools or member.pool in rule.pools) or every
+    return tuple(member for member in every if not pools or member.pool in pools) or every
 
 
 class Placement:
@@ -109,14 +109,17 @@ class Placement:
 
         Where the layout has no such place the body lives with the record.
         """
-        rule = self.rule(bucket, key)
+        return self.placed(self.rule(bucket, key), place)
+
+    def placed(self, rule: Replication, place: str) -> Replication:
+        """How bodies of keys that are replicated by a rule are replicated in a place."""
         there = self._places.get(place)
-        return rule if there is None else _placed(rule, there)
+        return rule if there is None else rule.model_copy(update={"pools": there.pools})
 
     def body_rules(self, bucket: str | None = None) -> tuple[Replication, ...]:
         """Every rule that some body (of a bucket) in some place may fall under; none where there are no places."""
         rules = self.rules(bucket)
-        return tuple(_placed(rule, place) for place in self._places.values() for rule in rules)
+        return tuple(self.placed(rule, place) for place in self._places for rule in rules)
 
     def body_tables(self, bucket: str | None = None) -> tuple[tuple[tuple[Member, ...], ...], ...]:
         """The owners of each partition's bodies, for every rule (of a bucket) in every place."""
@@ -127,15 +130,10 @@ class Placement:
         how = (rule.pools, rule.copies, rule.spread)
         found = self._tables.get(how)
         if found is None:
-            among = candidates(self._members, rule)
+            among = candidates(self._members, rule.pools)
             found = tuple(owners(among, partition, rule.copies, rule.spread) for partition in range(self._partitions))
             self._tables[how] = found
         return found
-
-
-def _placed(rule: Replication, place: BodyPlace) -> Replication:
-    """A rule of keys as it holds for their bodies in a place."""
-    return rule.model_copy(update={"pools": place.pools})
 
 
 def most_specific(rules: Iterable[Selecting], bucket: str, key: str) -> Selecting | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,19 +23,32 @@ class Volume:
     free_bytes: int = 0
 
 
-def gained(before: Layout, after: Layout, partitions: int) -> Counter[str]:
-    """How many partitions each node comes to own, by name, over all rules: nobody knows how much each of them has."""
+def gained(before: Layout, after: Layout, partitions: int, leaving: Mapping[str, int]) -> dict[str, float]:
+    """What of the leaving bytes each node comes to own, by name, relative to the others; who owns nothing is left out.
+
+    `leaving` are these bytes by storage class. Those of a class that has a place go where its partitions go. Of the
+    rest nobody knows how much each rule has, and how much is pinned to a pool: there all partitions count alike.
+    """
     old, new = Placement(before, partitions), Placement(after, partitions)
-    found: Counter[str] = Counter()
+    apart = [place.name for place in after.places]
+    taken: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for rule in new.rules():
         earlier = next((one for one in old.rules() if one.name == rule.name), old.rule("", ""))
-        for had, has in zip(old.table(earlier), new.table(rule), strict=True):
-            found.update({member.name for member in has} - {member.name for member in had})
+        for place in ("", *apart):
+            then, now = old.table(old.placed(earlier, place)), new.table(new.placed(rule, place))
+            for had, has in zip(then, now, strict=True):
+                taken[place if place in leaving else ""].update({m.name for m in has} - {m.name for m in had})
+    weights = {place: leaving[place] for place, nodes in taken.items() if place and nodes}
+    weights[""] = sum(leaving.values()) - sum(weights.values()) or 1
+    found: dict[str, float] = {}
+    for place, weight in weights.items():
+        for name, number in taken[place].items():
+            found[name] = found.get(name, 0.0) + weight * number / taken[place].total()
     return found
 
 
 def lacking(
-    need: int, shares: Mapping[str, int], volumes: Mapping[str, Volume], reserve_percent: float
+    need: int, shares: Mapping[str, float], volumes: Mapping[str, Volume], reserve_percent: float
 ) -> dict[str, int]:
     """The bytes that each node lacks to take its share of `need` bytes, by name; those that lack none are left out.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moln_spec.cloudmap import Change, CloudMap, Layout, MapNode, MapPolicy, Member
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, Layout, MapNode, MapPolicy, Member
 from moln_spec.coverage import coverage
 
 NAMES = ("n0", "n1", "n2", "n3", "n4")
@@ -68,6 +68,18 @@ def test_only_the_pools_of_a_rule_have_its_copies() -> None:
     warm = both.model_copy(update={"policies": policies[:1]})
     found = coverage(warm, {"n0", "n1", "n2"})
     assert (found.fewest, found.copies, found.stuck) == (3, 3, 0)
+
+
+def test_only_the_pools_of_a_place_have_its_bodies() -> None:
+    """A record without its bytes is no object: the pool's nodes count, however many owners the records have."""
+    nodes = tuple(
+        MapNode(name=name, number=number, address=name, pool="hdd" if number > 2 else "ssd")
+        for number, name in enumerate(NAMES)
+    )
+    apart = a_map(5).model_copy(update={"nodes": nodes, "places": (BodyPlace(name="ARCHIVE", pools=("hdd",)),)})
+    found = coverage(apart, {"n0", "n1", "n2", "n3"})
+    assert (found.fewest, found.copies, found.stuck) == (1, 2, apart.partitions)
+    assert coverage(apart, {"n0", "n1", "n2"}).fewest == 0
 
 
 def test_during_a_change_the_layout_before_counts() -> None:

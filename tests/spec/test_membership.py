@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moln_spec.cloudmap import Change, CloudMap, MapNode, MapPolicy, NodeState
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode, MapPolicy, NodeState
 from moln_spec.membership import Report, Seat, Wanted, next_step
 from moln_spec.room import Volume
 
@@ -266,6 +266,95 @@ def test_the_last_copy_in_a_pool_is_never_given_up() -> None:
     assert "what ReplicationPolicy cold keeps there" in both.waits[0]
     one = next_step(last, Wanted(wanted, policies, frozenset({"n-4"})), reports(FIVE[:4]))
     assert one.map.change is not None
+
+
+ARCHIVE = (BodyPlace(name="ARCHIVE", pools=("slow",)),)
+PINNED = (BodyPlace(name="@slow", pools=("slow",)),)
+TWO_POOLS = (*seats(THREE), *(replace(seat, pool="slow") for seat in seats(SPARES)))
+
+
+@pytest.mark.parametrize(("before", "after"), [((), ARCHIVE), (ARCHIVE, ()), (ARCHIVE, PINNED)])
+def test_where_bodies_live_is_a_change_like_any_other(
+    before: tuple[BodyPlace, ...], after: tuple[BodyPlace, ...]
+) -> None:
+    """A class that gains, changes or loses pools: both places are named until its bytes have moved."""
+    last = two_pools(a_map(FIVE, places=before))
+    begun = next_step(last, Wanted(TWO_POOLS, places=after), reports(FIVE)).map
+    assert begun.change == Change(before=last.layout, since=8)
+    assert (begun.change.before.places, begun.places) == (before, after)
+    back = next_step(begun, Wanted(TWO_POOLS, places=before), {}).map
+    assert back.change == Change(before=last.layout, since=9)
+    assert back.places == before
+
+
+def test_one_node_has_records_and_bodies_together() -> None:
+    """Places come with the second node and go with it, by the same change."""
+    alone = a_map(["n-0", "n-1"], {"n-1": "spare"})
+    same = next_step(a_map(["n-0"]), Wanted(seats(["n-0"]), places=ARCHIVE), reports(["n-0"]))
+    assert same.map.places == ()
+    wanted = Wanted(seats(["n-0", "n-1"]), places=ARCHIVE)
+    grown = next_step(alone, wanted, reports(["n-0", "n-1"], registers=0)).map
+    assert grown.change == Change(before=alone.layout, since=8)
+    assert grown.places == ARCHIVE
+    once = (MapPolicy(name="once", copies=1),)
+    both = a_map(["n-0", "n-1"], policies=once, places=ARCHIVE)
+    shrunk = next_step(both, Wanted(seats(["n-0"]), once, places=ARCHIVE), reports(["n-0", "n-1"])).map
+    assert shrunk.change == Change(before=both.layout, since=8)
+    assert shrunk.places == ()
+
+
+@pytest.mark.parametrize(("places", "keeper"), [(ARCHIVE, "storage class ARCHIVE"), (PINNED, "an assignment rule")])
+def test_a_pool_keeps_as_many_nodes_as_the_bodies_in_it_have_copies(places: tuple[BodyPlace, ...], keeper: str) -> None:
+    """Of any key: a class's objects are in any bucket. Nodes of other pools leave as they like."""
+    last = two_pools(a_map(FIVE, places=places))
+    step = next_step(last, Wanted(TWO_POOLS[:4], places=places), reports(FIVE))
+    assert step.refusal is not None
+    assert f"there are 2 copies of what {keeper} keeps in slow, and 1 nodes of it would stay" in step.refusal.message
+    assert step.map is last
+    elsewhere = next_step(last, Wanted((*TWO_POOLS[:2], *TWO_POOLS[3:]), places=places), reports(FIVE))
+    assert (elsewhere.refusal, states(elsewhere.map)["n-2"]) == (None, "leaving")
+    once = (MapPolicy(name="once", copies=1), MapPolicy(name="hot", pools=("n",), buckets=("hot",), copies=1))
+    fewer = next_step(last, Wanted(TWO_POOLS[:4], once, places=places), reports(FIVE))
+    assert (fewer.refusal, states(fewer.map)["n-4"]) == (None, "leaving")
+
+
+def test_a_pool_may_be_emptied_once_a_class_is_bound_elsewhere() -> None:
+    """In the same edit: what the class keeps there moves before its nodes are empty."""
+    last = two_pools(a_map(FIVE, places=ARCHIVE))
+    elsewhere = (BodyPlace(name="ARCHIVE", pools=("n",)),)
+    step = next_step(last, Wanted(seats(THREE), places=elsewhere), reports(FIVE))
+    assert (step.refusal, states(step.map)["n-3"]) == (None, "leaving")
+    assert (step.map.places, step.map.change) == (elsewhere, Change(before=last.layout, since=8))
+
+
+def test_the_last_bodies_of_a_place_are_never_given_up() -> None:
+    """Nodes elsewhere have records of them and no bytes. What the layout before has there counts in a change."""
+    last = two_pools(a_map(FIVE, places=ARCHIVE))
+    moving = last.model_copy(update={"places": (), "change": Change(before=last.layout, since=7)})
+    for drawn, places in ((last, ARCHIVE), (moving, ())):
+        both = next_step(drawn, Wanted(TWO_POOLS, (), frozenset(SPARES), places), reports(THREE))
+        assert (both.map.layout, both.map.change) == (drawn.layout, drawn.change)
+        assert "no node of slow would be left that has what storage class ARCHIVE keeps there" in both.waits[0]
+        one = next_step(drawn, Wanted(TWO_POOLS, (), frozenset({"n-4"}), places), reports(FIVE[:4]))
+        assert one.map.given_up == ("n-4",)
+
+
+def test_room_for_bodies_is_looked_for_in_their_pools() -> None:
+    """Records of a node that leaves go anywhere, its bodies to its neighbours in the pool alone."""
+    policies = (MapPolicy(name="all", copies=1),)
+    last = two_pools(a_map(FIVE, policies=policies, places=ARCHIVE))
+    full = reports(FIVE) | reports(["n-3"], volume=Volume(1000, 920, 80))
+    step = next_step(last, Wanted(TWO_POOLS[:4], policies, places=ARCHIVE), full)
+    assert step.refusal is not None
+    assert re.search(r"no room for what they hold: n-3 lacks \d+;", step.refusal.message)
+    roomy = reports(FIVE) | reports(["n-3"], volume=Volume(1000, 890, 110))
+    for storage_class, refused in (("ARCHIVE", True), ("STANDARD", False)):
+        held = roomy | reports(["n-4"], classes={storage_class: 100})
+        step = next_step(last, Wanted(TWO_POOLS[:4], policies, places=ARCHIVE), held)
+        assert (step.refusal is not None) is refused, "what leaves is of this class, and goes where its bodies go"
+    anywhere = last.model_copy(update={"places": ()})
+    step = next_step(anywhere, Wanted(TWO_POOLS[:4], policies), full)
+    assert (step.refusal, states(step.map)["n-4"]) == (None, "leaving")
 
 
 @pytest.mark.parametrize(("free", "refused"), [(70, True), (100, False)])

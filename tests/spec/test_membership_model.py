@@ -1,6 +1,7 @@
 """Any sequence of edits, crashes, losses and steps: no acknowledged write may ever be out of a reader's sight.
 
 A model cloud whose nodes keep the protocol of docs/membership.md, with a few keys, and the operator's real decision.
+Some keys stand for bodies that live apart from their records: who owns these is decided by their place.
 Nodes obey maps late, answer late, stop and come back; users change their mind in the middle of everything.
 """
 
@@ -14,15 +15,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from moln_spec.cloudmap import CloudMap, Layout, MapNode, MapPolicy, Member
+from moln_spec.cloudmap import BodyPlace, CloudMap, Layout, MapNode, MapPolicy, Member
 from moln_spec.membership import Report, Seat, Wanted, next_step
 from moln_spec.room import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEYS = tuple(range(12))
+RECORDS = tuple(range(8))
+BODIES = tuple(range(8, 14))
+KEYS = (*RECORDS, *BODIES)
 NAMES = tuple(f"n-{ordinal}" for ordinal in range(5))
+POOLS = {name: "slow" if name in ("n-3", "n-4") else "fast" for name in NAMES}
 ROWS_A_ROUND = 5
 MANY_EPOCHS = 2000
 WAYS_TO_BE_LATE = ("nobody", "nobody", "obey", "pass", "shed", "look")
@@ -69,9 +73,11 @@ class Node:
 
 
 def owners(layout: Layout, key: int) -> list[Member]:
-    """Who owns a key, by rendezvous."""
+    """Who owns a key, by rendezvous; a body in its place, as long as that has members."""
     copies = layout.replication[0].copies if layout.replication else 3
-    ranked = sorted(layout.members, key=lambda m: blake2b(f"{key}/{m.name}".encode(), digest_size=8).digest())
+    pools = layout.places[0].pools if layout.places and key in BODIES else ()
+    there = [member for member in layout.members if member.pool in pools] or layout.members
+    ranked = sorted(there, key=lambda m: blake2b(f"{key}/{m.name}".encode(), digest_size=8).digest())
     return ranked[:copies]
 
 
@@ -104,13 +110,15 @@ class Clouds(RuleBasedStateMachine):
     def begin(self, count: int, copies: int) -> None:
         """A first map; every node runs."""
         nodes = tuple(
-            MapNode(name=name, number=number, address=name, pool="n") for number, name in enumerate(NAMES[:count])
+            MapNode(name=name, number=number, address=name, pool=POOLS[name])
+            for number, name in enumerate(NAMES[:count])
         )
         policies = (MapPolicy(name="p", copies=copies),) if copies else ()
         self.map = CloudMap(cloud="c", uid="u", epoch=1, nodes=nodes, next_number=count, policies=policies)
         self.wanted = set(NAMES[:count])
         self.lost: set[str] = set()
         self.copies = copies
+        self.pools: set[str] = set()
         self.nodes = {node.name: Node(node.name, self.map, node.number) for node in nodes}
         self.reports: dict[str, Report] = {}
         self.written = 0
@@ -130,6 +138,11 @@ class Clouds(RuleBasedStateMachine):
         """The number of copies is edited."""
         self.copies = copies
 
+    @rule(pools=st.sets(st.sampled_from(("slow", "fast"))))
+    def bind(self, pools: set[str]) -> None:
+        """A class is bound to pools, or to none any more."""
+        self.pools = pools
+
     @rule(name=st.sampled_from(NAMES), wiped=st.booleans())
     def lose(self, name: str, wiped: bool) -> None:
         """The user gives a disk up, whether or not it is gone in truth.
@@ -138,7 +151,7 @@ class Clouds(RuleBasedStateMachine):
         """
         entry = next((node for node in self.map.nodes if node.name == name), None)
         flagged = any(member.lost for layout in layouts(self.map) for member in layout.members)
-        thin = any(len(owners(layout, 0)) < 2 for layout in layouts(self.map))
+        thin = any(len(owners(layout, key)) < 2 for layout in layouts(self.map) for key in KEYS)
         if entry is None or flagged or thin or self.lost or name in self.map.given_up:
             return
         if wiped:
@@ -270,9 +283,10 @@ class Clouds(RuleBasedStateMachine):
     def operate(self) -> None:
         """The operator takes a step by what it knows."""
         policies = (MapPolicy(name="p", copies=self.copies),) if self.copies else ()
-        seats = tuple(Seat(name, name, "n", awaited=False) for name in sorted(self.wanted))
+        places = (BodyPlace(name="P", pools=tuple(sorted(self.pools))),) if self.pools else ()
+        seats = tuple(Seat(name, name, POOLS[name], awaited=False) for name in sorted(self.wanted))
         last = self.map
-        self.map = next_step(last, Wanted(seats, policies, frozenset(self.lost)), self.reports).map
+        self.map = next_step(last, Wanted(seats, policies, frozenset(self.lost), places), self.reports).map
         for node in self.map.nodes:
             if node.number in self.numbers:
                 assert self.numbers[node.number] == node.name
@@ -293,8 +307,10 @@ class Clouds(RuleBasedStateMachine):
             holding = {node.name for node in last.nodes if node.state != "spare"} - given_up
             assert not any(self.nodes[name].stray_keys() for name in holding), "a change begins while there are strays"
             assert [(m.name, m.number) for m in new.before.members] == [(m.name, m.number) for m in last.layout.members]
+            assert new.before.places == last.layout.places
         if old is not None and new is not None:
             assert new.before.replication == old.before.replication
+            assert new.before.places == old.before.places
             assert [m.number for m in new.before.members] == [m.number for m in old.before.members]
             if new.stage == "confirming":
                 assert following.layout == last.layout
@@ -351,8 +367,11 @@ class Clouds(RuleBasedStateMachine):
         members = {member.name for member in self.map.layout.members}
         assert self.map.change is None
         assert self.wanted - stuck <= members
+        assert [set(place.pools) for place in self.map.places] == [self.pools] * bool(self.pools and len(members) > 1)
         if not members <= self.wanted:
-            assert len(members & self.wanted) < min(self.copies or 3, len(members)), "nobody refuses, and it stays"
+            kept = [members, {name for name in members if POOLS[name] in self.pools}]
+            few = [len(names & self.wanted) < min(self.copies or 3, len(names)) for names in kept]
+            assert any(few), "nobody refuses, and it stays"
 
 
 TestClouds = Clouds.TestCase

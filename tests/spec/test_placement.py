@@ -126,6 +126,30 @@ def test_the_body_of_a_key_has_the_copies_of_its_rule_in_the_pools_of_its_place(
     assert pooled(COLD).body_tables() == ()
 
 
+@given(
+    st.sets(st.sampled_from(["ssd", "hdd", "tape"]), min_size=1),
+    st.sets(st.sampled_from(["ssd", "hdd", "tape"]), min_size=1),
+    st.integers(1, 4),
+)
+def test_a_place_that_changes_moves_its_own_bodies_alone(before: set[str], after: set[str], copies: int) -> None:
+    """No record, and no body of another place; what may stay of its own stays, as nodes of both are ranked alike."""
+    rule = Replication(name="all", copies=copies, spread="node")
+    members = of_two_pools()
+
+    def placed(pools: set[str]) -> Placement:
+        places = (BodyPlace(name="A", pools=tuple(sorted(pools))), SLOW)
+        return Placement(Layout(members=members, replication=(rule,), places=places), 64)
+
+    old, new = placed(before), placed(after)
+    assert old.tables() == new.tables()
+    assert old.table(old.placed(rule, "ARCHIVE")) == new.table(new.placed(rule, "ARCHIVE"))
+    pairs = zip(old.table(old.placed(rule, "A")), new.table(new.placed(rule, "A")), strict=True)
+    for had, has in pairs:
+        if before <= after and before & {"ssd", "hdd"}:
+            assert {member.pool for member in set(has) - set(had)} <= after - before
+        assert len(has) == min(copies, sum(member.pool in after for member in members) or len(members))
+
+
 def test_placement_never_changes_between_releases() -> None:
     """Fixed answers: a change here would send every running cloud looking for its data elsewhere."""
     nodes = [a_node(number, zone="abc"[number % 3]) for number in range(6)]

@@ -31,6 +31,12 @@ _BY_ITSELF = (
 )
 
 
+class _Class(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bytes: int
+
+
 class _Status(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
 
@@ -38,6 +44,7 @@ class _Status(BaseModel):
     capacity_bytes: int
     used_bytes: int
     free_bytes: int
+    classes: dict[str, _Class]
 
 
 @click.command()
@@ -100,7 +107,8 @@ def _look(doors: Doors) -> tuple[CloudMap, Mapping[str, Report]]:
         for name, address in doors.addresses.items():
             said = ask(http, address, doors.secret, "/v1/status", _Status)
             volume = Volume(said.capacity_bytes, said.used_bytes, said.free_bytes)
-            reports[name] = Report(said.epoch, volume=volume)
+            classes = {storage_class: of.bytes for storage_class, of in said.classes.items()}
+            reports[name] = Report(said.epoch, volume=volume, classes=classes)
     return cloud_map, reports
 
 

@@ -49,6 +49,14 @@ class NodeMoving(BaseModel):
     seconds_left: float | None = None
 
 
+class NodeClass(BaseModel):
+    """What a node holds of one storage class."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bytes: int
+
+
 class NodeStatus(BaseModel):
     """The part of a node's `/v1/status` that the operator reads. What an older release does not say is not known."""
 
@@ -66,6 +74,7 @@ class NodeStatus(BaseModel):
     used_bytes: int
     free_bytes: int = 0
     objects: int
+    classes: dict[str, NodeClass] = {}
     uptime_seconds: float
     counts: bool = True
     passed: int | None = None

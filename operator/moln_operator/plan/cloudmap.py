@@ -71,7 +71,8 @@ def reports(observed: Observed) -> dict[str, Report]:
             continue
         if status.uid == cloud_map.uid:
             volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
-            found[name] = Report(status.epoch, status.passed, status.strays, status.registers, volume)
+            classes = {storage_class: of.bytes for storage_class, of in status.classes.items()}
+            found[name] = Report(status.epoch, status.passed, status.strays, status.registers, volume, classes)
     return found
 
 
