@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from moln_node import mapfile, tracing
+from moln_node import either, mapfile, tracing
 from moln_node.cluster import expiry
 from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalStore
@@ -33,6 +34,7 @@ from moln_node.peer.node import Node
 from moln_node.peer.secret import CloudSecret
 from moln_node.peer.tasks import TaskBoard
 from moln_node.peer.watch import Watch
+from moln_node.peertls import PeerTls
 from moln_node.s3.app import make_runner as make_s3_runner
 from moln_node.s3.auth.keyring import Keyring
 from moln_node.s3.settings import Settings as S3Settings
@@ -75,6 +77,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         credentials = read_document(settings.credentials, Credentials, "credentials")
         secret = CloudSecret(settings.cloud_secret)
         certificate = None if settings.tls is None else Certificate(*settings.tls)
+        peer_tls = None if settings.peer_tls is None else PeerTls(settings.peer_tls)
         keyring = Keyring(credentials)
         version = metadata.version("moln")
         metrics = Metrics(version, cloud_map.cloud)
@@ -83,7 +86,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         local = await _open(settings, cloud_map)
         stack.push_async_callback(local.close)
         await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
-        cluster = await Cluster.start(local, cloud_map, settings.name, lambda: secret.current)
+        cluster = await Cluster.start(local, cloud_map, settings.name, lambda: secret.current, peer_tls)
         stack.push_async_callback(cluster.close)
         watch = Watch(settings.data, partial(local.store.look, _read_something), metrics)
         await watch.probe()
@@ -99,6 +102,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             use_credentials=keyring.replace,
             secrets=lambda: secret.fingerprints,
             certificate=lambda: "" if certificate is None else certificate.fingerprint,
+            peer_tls=lambda: "" if peer_tls is None else peer_tls.now.fingerprint,
         )
         cluster.members.session.take_map = node.follow_map
         board = TaskBoard(runners(local, cluster))
@@ -112,12 +116,21 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             board,
             secret,
             metrics,
-            lambda: Ends(None if certificate is None else certificate.expires, keyring.leaving()),
+            lambda: Ends(
+                None if certificate is None else certificate.expires,
+                None if peer_tls is None else peer_tls.now.expires,
+                keyring.leaving(),
+            ),
             settings.slow_seconds,
+            peer_tls,
         )
         cluster.add_routes(peer_app)
         peer_runner = web.AppRunner(peer_app, access_log=None, shutdown_timeout=_PEER_STOP_SECONDS)
-        peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
+        if peer_tls is None:
+            peer = await stack.enter_async_context(_listening(peer_runner, settings.peer_listen))
+        else:
+            await stack.enter_async_context(_in_background(peer_tls.follow(), stop))
+            peer = await stack.enter_async_context(_listening_to_either(peer_runner, settings.peer_listen, peer_tls))
         s3_settings = S3Settings(
             domains=settings.domains,
             trust_forwarded=settings.trust_forwarded,
@@ -165,10 +178,34 @@ async def _listening(
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise StartError(f"cannot listen on {address.host}:{address.port}: {reason}") from error
-        host, port = runner.addresses[0][:2]
-        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        yield _written(runner.addresses[0])
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening_to_either(runner: web.AppRunner, address: Address, tls: PeerTls) -> AsyncIterator[str]:
+    """As `_listening`, for TLS and plain HTTP; who may still come by plain HTTP is the application's business."""
+    await runner.setup()
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        try:
+            listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise StartError(f"cannot listen on {address.host}:{address.port}: {reason}") from error
+        if runner.server is None:
+            raise AssertionError  # it is there once the runner is set up
+        async with either.accepting(listener, runner.server, lambda: tls.now.server):
+            yield _written(listener.getsockname())
+    finally:
+        await runner.cleanup()
+
+
+def _written(bound: tuple[str, int]) -> str:
+    """The address of a socket as `host:port`."""
+    host, port = bound[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ class Settings:
     listen: Address
     peer_listen: Address
     tls: tuple[Path, Path] | None
+    peer_tls: Path | None
     trust_forwarded: bool
     domains: tuple[str, ...]
     ready_file: Path | None
@@ -114,6 +115,14 @@ def _parser(environment: Mapping[str, str]) -> _Parser:
             default=Path(given) if given else None,
             help=f"{meaning} (PEM), read again on change",
         )
+    given = environment.get("MOLN_PEER_TLS")
+    parser.add_argument(
+        "--peer-tls",
+        type=Path,
+        default=Path(given) if given else None,
+        metavar="DIR",
+        help="directory with the certificates of the peer port (docs/node.md), read again on change",
+    )
     parser.add_argument(
         "--trust-forwarded",
         type=_switch,
@@ -158,6 +167,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         listen=options.listen,
         peer_listen=options.peer_listen,
         tls=None if options.tls_key is None else (options.tls_certificate, options.tls_key),
+        peer_tls=options.peer_tls,
         trust_forwarded=options.trust_forwarded,
         domains=tuple(options.domain),
         ready_file=options.ready_file,

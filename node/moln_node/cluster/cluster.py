@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from moln_node.cluster.local import LocalStore
+    from moln_node.peertls import PeerTls
     from moln_spec.cloudmap import CloudMap
 
 
@@ -74,6 +75,7 @@ class Cluster:
         cloud_map: CloudMap,
         me: str,
         secret: Callable[[], str],
+        tls: PeerTls | None = None,
     ) -> Self:
         """Become a node of the cloud.
 
@@ -82,8 +84,9 @@ class Cluster:
             cloud_map: the map that it obeys.
             me: its name there.
             secret: gives the cloud secret, as it is now.
+            tls: what it shows to other nodes and whom it trusts; None where port 9001 is plain HTTP.
         """
-        members = Members(local, cloud_map, me, secret)
+        members = Members(local, cloud_map, me, secret, tls)
         cluster = cls(local, members, await BallotClock.start(local.store, members.now.number))
         await cluster.joining.begin()
         work = {

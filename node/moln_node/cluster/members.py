@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.registers import Registers
     from moln_node.cluster.repair import Repair
     from moln_node.cluster.replica import Replica
+    from moln_node.peertls import PeerTls
     from moln_node.store.registers import KeyState, Row
     from moln_spec.cloudmap import CloudMap, MapPolicy
 
@@ -95,9 +96,11 @@ class Members:
         now: the map that is obeyed, as this node acts on it.
     """
 
-    def __init__(self, local: LocalStore, cloud_map: CloudMap, me: str, secret: Callable[[], str]) -> None:
+    def __init__(
+        self, local: LocalStore, cloud_map: CloudMap, me: str, secret: Callable[[], str], tls: PeerTls | None = None
+    ) -> None:
         self.me = me
-        self.session = Session(secret)
+        self.session = Session(secret, tls)
         self.own = LocalReplica(local, Gate(cloud_map.epoch), self.replica)
         self.now = Obeyed(cloud_map, self.own, self.session, me)
         self.own.alone = self.now.alone

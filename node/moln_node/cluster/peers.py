@@ -23,10 +23,12 @@ from moln_node.store.registers import KeyState
 from moln_node.store.scan import Page
 from moln_node.store.steps.replica import Vote
 from moln_spec.cloudmap import CloudMap
+from moln_spec.peertls import asks_by_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+    from typing import Any
 
     from moln_node.cluster.messages import (
         Accept,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         Scan,
         UsageAsk,
     )
+    from moln_node.peertls import PeerTls
     from moln_node.store.registers import Register, Row
 
     _Request = AbstractAsyncContextManager[aiohttp.ClientResponse]
@@ -57,19 +60,26 @@ _CHUNK: Final = 256 * 1024
 
 
 class Session:
-    """What all peers share: connections, and the cloud secret.
+    """What all peers share: connections, the cloud secret, and how far the cloud is with TLS.
 
     Attributes:
         take_map: awaited with a newer map that a peer obeys; set by whoever keeps the map.
         unanswered: calls of each peer to which no answer came, since the start.
     """
 
-    def __init__(self, secret: Callable[[], str]) -> None:
+    def __init__(self, secret: Callable[[], str], tls: PeerTls | None = None) -> None:
         self._secret = secret
+        self._tls = tls
         connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=60)
         self.take_map: Callable[[CloudMap], Awaitable[object]]
         self.unanswered: Counter[str] = Counter()
-        self.http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+
+    def request(self, method: str, address: str, path: str, **how: Any) -> _Request:
+        """A request to a peer: by TLS once every node answers it, with what this node has to show now."""
+        if self._tls is None or not asks_by_tls(self._tls.now.mode):
+            return self._http.request(method, f"http://{address}{path}", **how)
+        return self._http.request(method, f"https://{address}{path}", ssl=self._tls.now.client, **how)
 
     def headers(self, epoch: int) -> dict[str, str]:
         """What every request by the map of that epoch carries."""
@@ -80,7 +90,7 @@ class Session:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.http.close()
+        await self._http.close()
 
 
 class RemoteReplica:
@@ -91,7 +101,9 @@ class RemoteReplica:
         self._name = name
         self._address = address
         self._map = cloud_map
-        self._base = f"http://{address}{PREFIX}"
+
+    def _request(self, method: str, path: str, headers: dict[str, str], **how: Any) -> _Request:
+        return self._session.request(method, self._address, path, headers={**self._headers(), **headers}, **how)
 
     def _headers(self) -> dict[str, str]:
         return self._session.headers(self._map.epoch)
@@ -146,21 +158,15 @@ class RemoteReplica:
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=None)
         query = {"class": storage_class}
         with tracing.call(self._name, "replica/stage") as traced:
-            headers = {**self._headers(), **traced, "Content-Length": str(size)}
-            data = await self._guard(
-                self._read(
-                    self._session.http.post(
-                        self._base + "stage", params=query, data=body, headers=headers, timeout=timeout
-                    )
-                )
-            )
+            headers = {**traced, "Content-Length": str(size)}
+            request = self._request("POST", PREFIX + "stage", headers, params=query, data=body, timeout=timeout)
+            data = await self._guard(self._read(request))
         return messages.decode(Staged, data)
 
     async def unstage(self, staged: str) -> None:
         """See `Replica.unstage`."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
-        url = f"{self._base}stage/{staged}"
-        await self._guard(self._read(self._session.http.delete(url, headers=self._headers(), timeout=timeout)))
+        await self._guard(self._read(self._request("DELETE", f"{PREFIX}stage/{staged}", {}, timeout=timeout)))
 
     async def body(self, register: Register, row: Row, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See `Replica.body`."""
@@ -168,10 +174,7 @@ class RemoteReplica:
         data = msgspec.msgpack.encode((register, row, start, end))
         try:
             with tracing.call(self._name, "replica/body") as traced:
-                headers = {**self._headers(), **traced}
-                async with self._session.http.post(
-                    self._base + "body", data=data, headers=headers, timeout=timeout
-                ) as answer:
+                async with self._request("POST", PREFIX + "body", traced, data=data, timeout=timeout) as answer:
                     await self._check(answer)
                     left = end - start
                     async for piece in answer.content.iter_chunked(_CHUNK):
@@ -188,8 +191,8 @@ class RemoteReplica:
         for again in (True, False):
             try:
                 with tracing.call(self._name, "replica/" + method) as traced:
-                    answer = self._read(self._post(method, data, timeout, traced))
-                    return messages.decode(kind, await self._guard(answer))
+                    request = self._request("POST", PREFIX + method, traced, data=data, timeout=timeout)
+                    return messages.decode(kind, await self._guard(self._read(request)))
             except StaleEpochError:
                 await self._session.take_map(await self._newer_map())
                 raise
@@ -199,24 +202,18 @@ class RemoteReplica:
                 await self._hand_map()
         raise AssertionError  # the second round returns or raises
 
-    def _post(self, method: str, data: bytes, timeout: aiohttp.ClientTimeout, traced: dict[str, str]) -> _Request:
-        headers = {**self._headers(), **traced}
-        return self._session.http.post(self._base + method, data=data, headers=headers, timeout=timeout)
-
     async def _newer_map(self) -> CloudMap:
         """The map that the peer obeys."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
-        url = f"http://{self._address}/v1/map"
-        answer = await self._guard(self._read(self._session.http.get(url, headers=self._headers(), timeout=timeout)))
+        answer = await self._guard(self._read(self._request("GET", "/v1/map", {}, timeout=timeout)))
         return CloudMap.model_validate_json(answer)
 
     async def _hand_map(self) -> None:
         """Give the peer the map by which it was asked."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
-        url = f"http://{self._address}/v1/map"
-        headers = {**self._headers(), "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         data = self._map.model_dump_json().encode()
-        await self._guard(self._read(self._session.http.put(url, data=data, headers=headers, timeout=timeout)))
+        await self._guard(self._read(self._request("PUT", "/v1/map", headers, data=data, timeout=timeout)))
 
     async def _read(self, request: _Request) -> bytes:
         async with request as answer:

@@ -1,6 +1,7 @@
-"""The peer port's wire: routes, the door (cloud secret), errors as JSON. Everything it knows is in `Node`.
+"""The peer port's wire: routes, the door, errors as JSON. Everything it knows is in `Node`.
 
-`/live`, `/ready` and `/metrics` are open within the cluster's network; the rest wants the cloud secret.
+`/live`, `/ready` and `/metrics` are open within the cluster's network; the rest wants the cloud secret, and by TLS a
+certificate of the cloud's own authority.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from moln_node.peer.metrics import Metrics
     from moln_node.peer.secret import CloudSecret
+    from moln_node.peertls import PeerTls
 
 NODE: Final = web.AppKey("node", Node)
 TASKS: Final = web.AppKey("tasks", TaskBoard)
@@ -202,6 +204,22 @@ def _counting(metrics: Metrics, slow_seconds: float) -> Middleware:
     return count
 
 
+def _turned_away(request: web.Request, secret: CloudSecret, tls: PeerTls | None) -> web.Response | None:
+    """The answer to who may not come in; None to who may."""
+    by_tls = request.get_extra_info("sslcontext") is not None
+    if tls is not None and tls.now.mode == "require" and not by_tls:
+        return _problem(400, "this port speaks TLS: ask by https")
+    if request.path in _OPEN:
+        return None
+    if by_tls and not request.get_extra_info("peercert"):
+        return _problem(403, "this port wants a client certificate of this cloud's own authority")
+    if not secret.opens(request.headers.get("Authorization", "")):
+        answer = _problem(401, "this port wants `Authorization: Bearer <cloud secret>`")
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+    return None
+
+
 def make_app(
     node: Node,
     board: TaskBoard,
@@ -209,18 +227,17 @@ def make_app(
     metrics: Metrics,
     ends: Callable[[], figures.Ends] = figures.Ends,
     slow_seconds: float = math.inf,
+    tls: PeerTls | None = None,
 ) -> web.Application:
     """The application of port 9001.
 
-    `ends` answers what of the S3 port ends, and when. Calls that take longer than `slow_seconds` are told in the log.
+    `ends` answers what ends some day, and when. Calls that take longer than `slow_seconds` are told in the log.
     """
 
     @web.middleware
     async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _OPEN and not secret.opens(request.headers.get("Authorization", "")):
-            answer = _problem(401, "this port wants `Authorization: Bearer <cloud secret>`")
-            answer.headers["WWW-Authenticate"] = "Bearer"
-            return answer
+        if (refusal := _turned_away(request, secret, tls)) is not None:
+            return refusal
         try:
             # nodes among themselves stream bodies, and keep deadlines of their own
             async with asyncio.timeout(None if request.path.startswith("/v1/replica/") else _SECONDS):

@@ -40,14 +40,16 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What the S3 port uses that ends some day.
+    """What the node uses that ends some day.
 
     Attributes:
-        certificate: end of its certificate, in seconds since 1970; None without TLS.
+        certificate: end of the S3 port's certificate, in seconds since 1970; None without TLS.
+        peer_certificate: the same of port 9001.
         keys: access keys that were replaced: by id, their end in seconds since 1970, and how often they were used.
     """
 
     certificate: float | None = None
+    peer_certificate: float | None = None
     keys: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -72,7 +74,7 @@ class Figures:
         totals: what repair has done, and what came to nothing, since the start.
         swept: when every register was last compared with the other owners', in seconds since 1970; None before.
         tasks: the last task of each kind.
-        ends: what the S3 port uses that ends.
+        ends: what it uses that ends.
         activity: what its store does.
     """
 

@@ -109,6 +109,11 @@ class Gauges:
             "When the certificate of the S3 port ends.",
             figures.ends.certificate,
         )
+        self._known_later.show(
+            "moln_node_peer_certificate_expiry_timestamp_seconds",
+            "When the certificate of port 9001 ends.",
+            figures.ends.peer_certificate,
+        )
 
     def _show_store(self, activity: Activity) -> None:
         self._index.set(activity.index_bytes)

@@ -54,8 +54,13 @@ class Node:
         use_credentials: Callable[[Credentials], None],
         secrets: Callable[[], tuple[str, ...]],
         certificate: Callable[[], str],
+        peer_tls: Callable[[], str],
     ) -> None:
-        """`secrets` answers the fingerprints of the cloud secrets in force, `certificate` that of S3's certificate."""
+        """What works now is told by fingerprint.
+
+        `secrets` answers those of the cloud secrets in force, `certificate` that of S3's certificate, `peer_tls` that
+        of the certificates of port 9001.
+        """
         self.name = name
         self.version = version
         self.local = local
@@ -68,6 +73,7 @@ class Node:
         self._use_credentials = use_credentials
         self._secrets = secrets
         self._certificate = certificate
+        self._peer_tls = peer_tls
         self._taking = asyncio.Lock()
         self._counted = 0
         self._count_again = 0.0
@@ -179,6 +185,7 @@ class Node:
             uptime_seconds=round(time.monotonic() - self._started, 3),
             secrets=self._secrets(),
             certificate=self._certificate(),
+            peer_tls=self._peer_tls(),
             **dict(await self._standing()),
         )
 

@@ -86,6 +86,9 @@ class Status(Standing):
         description="Fingerprints of the cloud secrets that it accepts; the first is of the one that it sends."
     )
     certificate: str = Field(description="SHA-256 of the certificate that S3 is served with; empty without TLS.")
+    peer_tls: str = Field(
+        description="Fingerprint of the mode and the certificates of port 9001; empty where it has none."
+    )
 
 
 class Capabilities(Document):
