@@ -59,10 +59,10 @@ class Authority:
         """Its own certificate (PEM)."""
         return _pem_of(self._signed(self.key, True, dt.timedelta(hours=1)))
 
-    def issue(self, hours: float = 1, dns: str = "localhost") -> tuple[str, str]:
-        """A new certificate for loopback and a DNS name that ends in so many hours, and its key (PEM)."""
+    def issue(self, hours: float = 1, address: str = "127.0.0.1") -> tuple[str, str]:
+        """A new certificate for an address that ends in so many hours, and its key (PEM)."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return _pem_of(self._signed(key, False, dt.timedelta(hours=hours), dns)), _pem_of(key)
+        return _pem_of(self._signed(key, False, dt.timedelta(hours=hours), address)), _pem_of(key)
 
     def write(
         self, directory: Path, mode: str, *trusted: Authority, pair: tuple[str, str] | None = None
@@ -94,7 +94,7 @@ class Authority:
         return context
 
     def _signed(
-        self, key: ec.EllipticCurvePrivateKey, ca: bool, life: dt.timedelta, dns: str = "localhost"
+        self, key: ec.EllipticCurvePrivateKey, ca: bool, life: dt.timedelta, address: str = "127.0.0.1"
     ) -> x509.Certificate:
         issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moln test authority")])
         own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moln test node")])
@@ -102,7 +102,7 @@ class Authority:
         usage = dict.fromkeys(
             ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"), False
         )
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(dns)]
+        names = [x509.IPAddress(ipaddress.ip_address(address))]
         builder = (
             x509.CertificateBuilder()
             .subject_name(issuer if ca else own)

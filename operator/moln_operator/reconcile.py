@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 from lightkube import ApiError
 
-from moln_operator.apply import secrets
+from moln_operator.apply import authority, secrets
 from moln_operator.apply.children import NameTakenError
 from moln_operator.kube import labels
-from moln_operator.plan import cloudmap, names
+from moln_operator.plan import cloudmap, names, peers
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.credentials import credentials
 from moln_operator.plan.pools import problems
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from moln_operator.apply.finalizers import Finalizers
     from moln_operator.apply.push import Pusher
     from moln_operator.kube.inventory import CloudKey
+    from moln_operator.kube.kinds import Manifest
     from moln_operator.observe.gather import Observer
     from moln_operator.observe.state import ClusterSecret, Observed
+    from moln_operator.plan.peers import Peering
     from moln_operator.plan.rotation import Rotation
     from moln_operator.report.events import Events
     from moln_operator.report.orphans import Orphans
@@ -111,17 +113,19 @@ class Reconciler:
                 strategy = {"type": "OnDelete", "rollingUpdate": None}
                 await self.applier.merge(key, "StatefulSet", name, {"spec": {"updateStrategy": strategy}})
         turn = await self._rotate(key, observed, cluster)
-        planned = children(observed, cloud_map, document, turn.given, self.settings)
+        peering, certificates = await self._secure(observed)
+        by_tls = peering is not None and peering.mode != "off"
+        planned = children(observed, cloud_map, document, turn.given, self.settings, certificates, peers_by_tls=by_tls)
         for manifest in planned:
             await self._tell(observed.cloud, await self.applier.apply(key, manifest))
         for kind, name in superfluous(observed, planned, cloud_map):
             await self._tell(observed.cloud, await self.applier.delete(key, kind, name))
         await self._grow(key, observed)
         if cloud_map is None:
-            return Outcome(observed, None, observed.answers, rotation=turn)
+            return Outcome(observed, None, observed.answers, rotation=turn, peering=peering)
         answers = await self.pusher.push(observed, cloud_map, document)
-        rolled = await self._roll(key, observed, cloud_map)
-        return Outcome(observed, cloud_map, answers, step=step, roll=rolled, rotation=turn)
+        rolled = await self._roll(key, observed, cloud_map, peers.holds_restarts(observed, peering))
+        return Outcome(observed, cloud_map, answers, step=step, roll=rolled, rotation=turn, peering=peering)
 
     async def _with_keys(self, key: CloudKey, observed: Observed) -> Observed | None:
         """The cloud with every Secret that nodes can't start without; None where one can't be made."""
@@ -142,9 +146,20 @@ class Reconciler:
             await self.applier.merge(key, "Pod", pod, patch)
         return turn
 
-    async def _roll(self, key: CloudKey, observed: Observed, cloud_map: CloudMap) -> Roll:
+    async def _secure(self, observed: Observed) -> tuple[Peering | None, tuple[Manifest, ...]]:
+        """The next step of TLS on port 9001, and the Secrets that it takes."""
+        signer = authority.new_authority(observed) if peers.wants_authority(observed) else observed.authority
+        found = peers.peering(observed, signer, peers.who_is_behind(observed, observed.previous_map))
+        if found is None:
+            return None, ()
+        files = authority.peer_files(observed, found, signer)
+        if found.doing and files != observed.peers:
+            await self.events.say(observed.cloud, "Normal", "PeersChange", found.words)
+        return found, authority.secrets(observed, signer, files)
+
+    async def _roll(self, key: CloudKey, observed: Observed, cloud_map: CloudMap, hold: str) -> Roll:
         """Restart the one pod that may be restarted now."""
-        found = roll(observed, cloud_map)
+        found = roll(observed, cloud_map, hold)
         if found.restart is not None and await self.applier.restart(key, found.restart):
             more = len(found.outdated) - 1
             note = f"{found.restart.name} is restarted, to run as the spec asks now; {more} more to go"

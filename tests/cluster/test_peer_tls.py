@@ -7,9 +7,18 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
+from aiohttp import web
 from tests.certificates import Authority
 from tests.cluster.client import Client
 from tests.cluster.nodes import SECRET, Cloud
+
+from moln_node.cluster.errors import PeerError
+from moln_node.cluster.messages import Ask
+from moln_node.cluster.peers import RemoteReplica, Session
+from moln_node.peertls import PeerTls
+from moln_node.store.registers import Register, Space
+from moln_spec.cloudmap import CloudMap, MapNode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +61,7 @@ class Peers:
             before = await self.said(cloud, name)
             self.write(name, mode, trusted, signed_by)
             async with asyncio.timeout(20):
-                while await self.said(cloud, name) == before:
+                while await self.said(cloud, name) == before:  # noqa: ASYNC110 (asked as the operator asks)
                     await asyncio.sleep(0.1)
 
 
@@ -122,8 +131,45 @@ async def test_a_node_with_a_foreign_certificate_reaches_nobody(tmp_path: Path) 
         assert (await client.call(cloud.nodes["n0"], "PUT", "/b")).status == 200
         peers.write("n2", "require", (FIRST,), SECOND)
         async with asyncio.timeout(20):
-            while (await client.call(cloud.nodes["n2"], "PUT", "/b/by-n2", b"x")).status == 200:
+            while (await client.call(cloud.nodes["n2"], "PUT", "/b/by-n2", b"x")).status == 200:  # noqa: ASYNC110 (files are read again in seconds)
                 await asyncio.sleep(0.1)
         for name in NAMES[:2]:
             assert (await client.call(cloud.nodes[name], "PUT", f"/b/by-{name}", b"x")).status == 200
             assert "certificate verify failed" in cloud.nodes[name].log()
+
+
+@pytest.mark.parametrize(
+    ("pair", "why"),
+    [
+        (FIRST.issue(hours=-1), "certificate has expired"),
+        (SECOND.issue(), "unable to get local issuer certificate"),
+        (FIRST.issue(address="10.0.0.1"), "IP address mismatch"),
+    ],
+    ids=["it has ended", "it is foreign", "it is of another name"],
+)
+async def test_a_peer_is_asked_only_if_its_certificate_is_good(tmp_path: Path, pair: tuple[str, str], why: str) -> None:
+    """Nothing is sent to it, the secret least of all, and the error says what is wrong with it."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(answer))  # type: ignore[arg-type]  # it takes any request
+    await runner.setup()
+    FIRST.write(tmp_path / "theirs", "require", pair=pair)
+    FIRST.write(tmp_path / "ours", "require")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=PeerTls(tmp_path / "theirs").now.server).start()
+    address = f"127.0.0.1:{runner.addresses[0][1]}"
+    cloud_map = CloudMap(
+        cloud="c", uid="u", epoch=1, nodes=(MapNode(name="n0", number=0, address=address, pool="p"),), next_number=1
+    )
+    session = Session(lambda: "a secret", PeerTls(tmp_path / "ours"))
+    try:
+        with pytest.raises(PeerError, match=why) as found:
+            await RemoteReplica(session, "n0", address, cloud_map).ask(Ask(Register(Space.OBJECTS, "k", "b")))
+        assert not found.value.sent
+        assert not asked
+    finally:
+        await session.close()
+        await runner.cleanup()

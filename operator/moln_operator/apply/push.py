@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moln_operator.observe.gather import door
 from moln_operator.observe.nodes import Answer, NodeError
 from moln_spec.credentials import reveal
 
@@ -50,22 +51,22 @@ class Pusher:
         answer, known, cluster = observed.answers[pod], observed.pods[pod], observed.cluster
         if answer.status is None or cluster is None:
             return answer
-        host = known.content["ip"]
+        node = door(known, cluster, observed.peers)
         handed = self._handed.get(known.uid)
         has_keys = handed is not None and handed.digest == digest and answer.started < handed.at
         if answer.status.epoch >= cloud_map.epoch and has_keys:
             return answer
         try:
             if answer.status.epoch < cloud_map.epoch:
-                await self._nodes.push_map(host, cluster.secret, cloud_map)
+                await self._nodes.push_map(node, cloud_map)
             if not has_keys:
                 pushed_at = time.monotonic()
-                await self._nodes.push_credentials(host, cluster.secret, text)
+                await self._nodes.push_credentials(node, text)
                 self._handed[known.uid] = _Handed(digest, pushed_at)
         except NodeError as error:
             logger.warning("%s/%s: %s", observed.cloud.metadata.namespace, pod, error)
             return Answer(error=str(error))
-        return await self._nodes.status(host, cluster.secret)
+        return await self._nodes.status(node)
 
     def keep_only(self, pods: set[str]) -> None:
         """Forget the nodes whose pods (by uid) are gone."""

@@ -75,11 +75,13 @@ def _content(manifest: Manifest) -> Manifest:
         return {**manifest, "metadata": metadata}
     if kind == "Pod":
         status, spec = manifest.get("status", {}), manifest.get("spec", {})
+        annotations = manifest["metadata"].get("annotations") or {}
         return {
             "node": spec.get("nodeName", ""),
             "ip": status.get("podIP", ""),
             "created": created(manifest),
-            "refreshed": (manifest["metadata"].get("annotations") or {}).get(labels.REFRESHED, ""),
+            "refreshed": annotations.get(labels.REFRESHED, ""),
+            "tls": annotations.get(labels.SCHEME) == "https",
             "revision": (manifest["metadata"].get("labels") or {}).get("controller-revision-hash", ""),
             "started": any(entry.get("started") for entry in status.get("containerStatuses", ())),
             "conditions": {entry["type"]: entry for entry in status.get("conditions", ())},

@@ -12,6 +12,9 @@ COMPONENT: Final = "app.kubernetes.io/component"
 REFRESHED: Final = "moln.dev/refreshed"
 """An annotation of pods: which change of their mounted Secrets Kubernetes was asked to look at, and when."""
 
+SCHEME: Final = "prometheus.io/scheme"
+"""An annotation of pods: `https` where port 9001 speaks TLS; a Prometheus that follows annotations knows it, too."""
+
 
 def of_cloud(cloud: str) -> dict[str, str]:
     """Labels of every child of a cloud."""

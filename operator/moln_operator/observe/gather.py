@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from moln_operator.kube.kinds import CHILDREN
-from moln_operator.observe.certificate import fingerprint_of_pair
-from moln_operator.observe.nodes import NodeError
-from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
+from moln_operator.observe.certificate import authority, fingerprint_of_pair, peer_files
+from moln_operator.observe.nodes import Door, NodeError
+from moln_operator.observe.state import Authority, ClusterSecret, KeyPair, Observed, PeerFiles
 from moln_operator.plan import names
 from moln_operator.plan.disruption import only_node
 from moln_operator.plan.pools import node_names
-from moln_spec import cloudsecret
+from moln_spec import cloudsecret, peertls
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import AccessKey, Credentials, MasterKey
 from moln_spec.resources.cloud import Cloud
@@ -78,10 +78,13 @@ class Observer:
         cluster, secret_problems = self._cluster_secret(key)
         stored = self._stored_credentials(key)
         master_keys, key_problems = await self._master_keys(cloud, stored)
+        peers = self._peer_files(key)
+        signer, signer_problems = self._authority(key)
         pods = {pod.name: pod for pod in self._inventory.of(key, "Pod")}
-        answers = await self._answers(pods, cluster)
+        doors = {} if cluster is None else {pod.name: door(pod, cluster, peers) for pod in pods.values()}
+        answers = await self._answers(pods, doors)
         self._heard(key, answers)
-        previous_map = await self._newest_map(key, pods, answers, cluster)
+        previous_map = await self._newest_map(key, answers, doors)
         certificate, certificate_problems = await self._certificate(cloud)
         observed = Observed(
             cloud=cloud,
@@ -99,10 +102,13 @@ class Observer:
                 *certificate_problems,
                 *key_problems,
                 *secret_problems,
+                *signer_problems,
             ),
             stored=stored,
             stored_version=self._version(key, "Secret", names.credentials_secret(key[1])),
             certificate=certificate,
+            authority=signer,
+            peers=peers,
             previous_map=previous_map,
             map_version=self._version(key, "ConfigMap", names.map_config(key[1])),
             stateful_sets=self._by_name(key, "StatefulSet"),
@@ -215,6 +221,27 @@ class Observer:
         )
         return (ClusterSecret(given[0], identity, given) if given else None), (problem,)
 
+    def _authority(self, key: CloudKey) -> tuple[Authority | None, tuple[str, ...]]:
+        """Who signs the certificates of port 9001, and why it can't: then those that there are stay in force."""
+        name = names.authority_secret(key[1])
+        data = self._known_data(key, name)
+        if data is None:
+            return None, ()
+        pair = (_text_or(data, peertls.CERTIFICATE_FILE), _text_or(data, peertls.KEY_FILE))
+        try:
+            return authority(*pair, self._version(key, "Secret", name)), ()
+        except ValueError as error:
+            return None, (f"Secret {name} holds no authority: {error}; put that right, or delete it for a new one",)
+
+    def _peer_files(self, key: CloudKey) -> PeerFiles | None:
+        """What nodes were given last for TLS on port 9001."""
+        name = names.peers_secret(key[1])
+        data = self._known_data(key, name) or {}
+        try:
+            return peer_files({file: _text(data, file) for file in data}, self._version(key, "Secret", name))
+        except (KeyError, ValueError):
+            return None
+
     def _stored_credentials(self, key: CloudKey) -> Credentials | None:
         data = self._known_data(key, names.credentials_secret(key[1])) or {}
         try:
@@ -239,16 +266,14 @@ class Observer:
         known = self._inventory.get(kind, key[0], name)
         return str(known.version) if known is not None else ""
 
-    async def _newest_map(
-        self, key: CloudKey, pods: dict[str, Known], answers: dict[str, Answer], cluster: ClusterSecret | None
-    ) -> CloudMap | None:
+    async def _newest_map(self, key: CloudKey, answers: dict[str, Answer], doors: dict[str, Door]) -> CloudMap | None:
         """The stored map, or a node's where that is newer: the ConfigMap was lost or put back by hand."""
         newest = self._stored_map(key)
         for name, answer in answers.items():
             ahead = answer.status is not None and (newest is None or answer.status.epoch > newest.epoch)
-            if ahead and cluster is not None:
+            if ahead:
                 try:
-                    found = await self._nodes.map(pods[name].content["ip"], cluster.secret)
+                    found = await self._nodes.map(doors[name])
                 except NodeError:
                     continue
                 if newest is None or (found.uid == newest.uid and found.epoch > newest.epoch):
@@ -268,12 +293,17 @@ class Observer:
         machine = str(only.content["node"]) if only is not None else ""
         return machine if await self._zones.is_cordoned(machine) else ""
 
-    async def _answers(self, pods: dict[str, Known], cluster: ClusterSecret | None) -> dict[str, Answer]:
-        if cluster is None:
-            return {}
-        reachable = {name: pod.content["ip"] for name, pod in pods.items() if pod.content["ip"] and not pod.deleting}
-        found = await asyncio.gather(*(self._nodes.status(ip, cluster.secret) for ip in reachable.values()))
+    async def _answers(self, pods: dict[str, Known], doors: dict[str, Door]) -> dict[str, Answer]:
+        reachable = [name for name in doors if pods[name].content["ip"] and not pods[name].deleting]
+        found = await asyncio.gather(*(self._nodes.status(doors[name]) for name in reachable))
         return dict(zip(reachable, found, strict=True))
+
+
+def door(pod: Known, cluster: ClusterSecret, peers: PeerFiles | None) -> Door:
+    """How the node of a pod is asked: by TLS where its template says that it speaks it, as it does in every mode."""
+    tls = peers if pod.content["tls"] else None
+    name = peertls.server_name(pod.cloud or "", pod.namespace)
+    return Door(pod.content["ip"], cluster.secret, name, tls)
 
 
 def master_keys(data: dict[str, str]) -> tuple[MasterKey, ...]:

@@ -6,8 +6,11 @@ error.
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -18,12 +21,15 @@ from moln_spec.cloudmap import CloudMap
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
+
+    from moln_operator.observe.state import PeerFiles
 
 PORT: Final = 9001
 _DEADLINE: Final = aiohttp.ClientTimeout(total=4.0, sock_connect=2.0)
 _LONGEST_ANSWER: Final = 4 * 1024 * 1024
 _CONNECTIONS: Final = 100
+_CONTEXTS: Final = 4096
 
 
 class NodeCheck(BaseModel):
@@ -84,6 +90,46 @@ class NodeStatus(BaseModel):
     hints: int = 0
     secrets: tuple[str, ...] | None = None
     certificate: str = ""
+    peer_tls: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Port 9001 of one node: where it is, and what opens it.
+
+    Attributes:
+        host: an address.
+        secret: the cloud secret.
+        name: a name that the node's certificate has.
+        tls: the certificates, the operator's among them; None: it is asked by plain HTTP.
+    """
+
+    host: str
+    secret: str = field(repr=False)
+    name: str = ""
+    tls: PeerFiles | None = field(default=None, repr=False)
+
+    def url(self, path: str) -> str:
+        """Where a call goes to."""
+        literal = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{literal}:{PORT}{path}"
+
+    def security(self) -> dict[str, Any]:
+        """What aiohttp needs to know of TLS."""
+        return {} if self.tls is None else {"ssl": _context(self.tls), "server_hostname": self.name}
+
+
+@lru_cache(_CONTEXTS)
+def _context(files: PeerFiles) -> ssl.SSLContext:
+    """What connections to the nodes of one cloud are made with: their certificate is shown, and theirs is checked."""
+    context = ssl.create_default_context(cadata="".join(files.trusted))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # OpenSSL takes a certificate with its key from a file alone: from one in memory, so that no disk ever has the key
+    with os.fdopen(os.memfd_create("moln-peers"), "w") as file:
+        file.write(files.certificate + files.key)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +167,10 @@ class NodeClient:
     ) -> None:
         await self._session.close()
 
-    async def status(self, host: str, secret: str) -> Answer:
+    async def status(self, door: Door) -> Answer:
         """A node's status; the answer holds the reason when there is none."""
         try:
-            body = await self._call("GET", host, "/v1/status", secret)
+            body = await self._call("GET", door, "/v1/status")
             status = NodeStatus.model_validate_json(body)
         except NodeError as error:
             return Answer(error=str(error))
@@ -132,27 +178,26 @@ class NodeClient:
             return Answer(error=f"its status is not understood: {error.error_count()} fields are wrong")
         return Answer(status=status, started=time.monotonic() - status.uptime_seconds)
 
-    async def map(self, host: str, secret: str) -> CloudMap:
+    async def map(self, door: Door) -> CloudMap:
         """The map that a node obeys; NodeError."""
         try:
-            return CloudMap.model_validate_json(await self._call("GET", host, "/v1/map", secret))
+            return CloudMap.model_validate_json(await self._call("GET", door, "/v1/map"))
         except ValidationError as error:
             raise NodeError(f"its map is not understood: {error.error_count()} fields are wrong") from error
 
-    async def push_map(self, host: str, secret: str, cloud_map: CloudMap) -> None:
+    async def push_map(self, door: Door, cloud_map: CloudMap) -> None:
         """Hand a node the map; NodeError."""
-        await self._call("PUT", host, "/v1/map", secret, cloud_map.model_dump_json())
+        await self._call("PUT", door, "/v1/map", cloud_map.model_dump_json())
 
-    async def push_credentials(self, host: str, secret: str, document: str) -> None:
+    async def push_credentials(self, door: Door, document: str) -> None:
         """Hand a node the access keys; NodeError."""
-        await self._call("PUT", host, "/v1/credentials", secret, document)
+        await self._call("PUT", door, "/v1/credentials", document)
 
-    async def _call(self, method: str, host: str, path: str, secret: str, body: str | None = None) -> bytes:
-        literal = f"[{host}]" if ":" in host else host
-        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    async def _call(self, method: str, door: Door, path: str, body: str | None = None) -> bytes:
+        headers = {"Authorization": f"Bearer {door.secret}", "Content-Type": "application/json"}
         try:
             async with self._session.request(
-                method, f"http://{literal}:{PORT}{path}", data=body, headers=headers, allow_redirects=False
+                method, door.url(path), data=body, headers=headers, allow_redirects=False, **door.security()
             ) as response:
                 answer = await response.content.read(_LONGEST_ANSWER)
                 if response.status != 200:
@@ -161,4 +206,4 @@ class NodeClient:
                 return answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise NodeError(f"{method} {path} on {host}:{PORT}: {reason}") from error
+            raise NodeError(f"{method} {path} on {door.host}:{PORT}: {reason}") from error

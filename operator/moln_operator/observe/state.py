@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from moln_operator.observe.nodes import Answer
+from moln_spec import peertls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,57 @@ class ClusterSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """Who signs the certificates of port 9001.
+
+    Attributes:
+        certificate: its own (PEM).
+        key: its private key (PEM).
+        begins: when the certificate begins to be valid, in seconds since 1970.
+        ends: when it ends.
+        version: resourceVersion of its Secret; empty where it has none yet.
+    """
+
+    certificate: str
+    key: str = field(repr=False)
+    begins: float
+    ends: float
+    version: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """What nodes speak TLS with on port 9001: `moln_spec.peertls` has the meaning of each file.
+
+    Attributes:
+        mode: how far nodes are on the way to TLS.
+        trusted: the certificates of the authorities that nodes trust (PEM).
+        certificate: the nodes' own (PEM).
+        key: its private key (PEM).
+        signed_by: which of `trusted` has signed it; empty where none has.
+        names: the DNS names that it is good for.
+        begins: when it begins to be valid, in seconds since 1970.
+        ends: when it ends.
+        version: resourceVersion of the Secret; empty where it has none yet.
+    """
+
+    mode: peertls.Mode
+    trusted: tuple[str, ...]
+    certificate: str
+    key: str = field(repr=False)
+    signed_by: str
+    names: frozenset[str]
+    begins: float
+    ends: float
+    version: str = field(default="", compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """By which a node says that it has read them."""
+        return peertls.fingerprint(self.mode, "".join(self.trusted), self.certificate)
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything that decisions about one cloud need.
 
@@ -63,6 +115,8 @@ class Observed:
         stored: the access keys as nodes were last given them.
         stored_version: resourceVersion of the Secret with what nodes were given; empty where it does not exist.
         certificate: SHA-256 of the certificate that S3 shall be served with; empty where there is none to be had.
+        authority: who signs the certificates of port 9001; None where there is none, or its Secret can't be used.
+        peers: what nodes were given last for TLS on port 9001; None where there is nothing that can be used.
         previous_map: the newest map that anyone has; None before the first.
         map_version: resourceVersion of the map's ConfigMap; empty where it does not exist.
         stateful_sets: by pool.
@@ -89,6 +143,8 @@ class Observed:
     stored: Credentials | None = None
     stored_version: str = ""
     certificate: str = ""
+    authority: Authority | None = None
+    peers: PeerFiles | None = None
     previous_map: CloudMap | None = None
     map_version: str = ""
     stateful_sets: Mapping[str, Known] = field(default_factory=dict)

@@ -30,21 +30,30 @@ def children(
     document: Credentials,
     cloud_secrets: tuple[str, ...],
     settings: Settings,
+    peer_secrets: tuple[Manifest, ...] = (),
+    *,
+    peers_by_tls: bool = False,
 ) -> tuple[Manifest, ...]:
-    """Every owned child of a cloud that is to obey this map; the map comes apart, because it has no owner."""
+    """Every owned child of a cloud that is to obey this map; the map comes apart, because it has no owner.
+
+    `peer_secrets` are those with the certificates of port 9001; `peers_by_tls`: nodes are started with them.
+    """
     cloud = observed.cloud
     counts = {name: replicas(observed, name, cloud_map) for name in pools(observed)}
     planned = [
         default_storage_node(cloud),
         service_account(cloud),
         secret(observed, document, cloud_secrets),
+        *peer_secrets,
         network.nodes_service(cloud),
         network.client_service(cloud),
         network.ingress(cloud),
         network.network_policy(cloud, settings),
         disruption_budget(cloud.metadata.name, cloud_map),
         *(
-            stateful_set(cloud, name, pool, counts[name], observed.stateful_sets.get(name), settings)
+            stateful_set(
+                cloud, name, pool, counts[name], observed.stateful_sets.get(name), settings, peers_by_tls=peers_by_tls
+            )
             for name, pool in pools(observed).items()
             if counts[name]
         ),

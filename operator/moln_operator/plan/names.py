@@ -39,6 +39,16 @@ def credentials_secret(cloud: str) -> str:
     return f"{cloud}-credentials"
 
 
+def peers_secret(cloud: str) -> str:
+    """The Secret with what nodes speak TLS with on port 9001."""
+    return f"{cloud}-peers"
+
+
+def authority_secret(cloud: str) -> str:
+    """The Secret with the authority that signs it; nodes are not given that."""
+    return f"{cloud}-peers-ca"
+
+
 def master_keys_secret(cloud: str) -> str:
     """The Secret with the keys that objects are encrypted under."""
     return f"{cloud}-master-keys"

@@ -34,13 +34,13 @@ class Roll:
     waits: tuple[str, ...] = ()
 
 
-def roll(observed: Observed, cloud_map: CloudMap) -> Roll:
-    """The next step of a rolling restart."""
+def roll(observed: Observed, cloud_map: CloudMap, hold: str = "") -> Roll:
+    """The next step of a rolling restart; `hold` is why no pod that serves may be restarted now, if any."""
     serving = [node.name for node in cloud_map.nodes if node.state != "spare"]
     outdated = sorted(filter(None, map(observed.pods.get, _outdated(observed))), key=_order)
     down = [pod for pod in outdated if not pod.deleting and not _answers(observed, pod.name)]
     idle = [pod for pod in outdated if not pod.deleting and pod.name not in serving]
-    waits = tuple(filter(None, (_trouble(observed, name, cloud_map.epoch) for name in serving)))
+    waits = tuple(filter(None, (hold, *(_trouble(observed, name, cloud_map.epoch) for name in serving))))
     listed = tuple(pod.name for pod in outdated)
     if down or idle:  # nobody depends on it as it is
         return Roll(listed, (down or idle)[0], waits)

@@ -16,6 +16,7 @@ from moln_spec.cloudsecret import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from moln_operator.observe.nodes import NodeStatus
     from moln_operator.observe.state import ClusterSecret, Observed
     from moln_spec.cloudmap import CloudMap
 
@@ -100,22 +101,29 @@ def refreshes(observed: Observed) -> Mapping[str, str]:
     """
     if observed.cluster is None or not observed.cluster.given:
         return {}
-    expected = (*_fingerprints(observed.cluster.given), observed.certificate)
-    mark, now = fingerprint("/".join(expected)), int(observed.now)
+    secrets = _fingerprints(observed.cluster.given)
+    peers = observed.peers.fingerprint if observed.peers is not None else ""
+    mark, now = fingerprint("/".join((*secrets, observed.certificate, peers))), int(observed.now)
     return {
         name: f"{mark}/{now}"
         for name, answer in observed.answers.items()
         if answer.status is not None
-        and _is_old(answer.status.secrets, answer.status.certificate, expected)
+        and _is_old(answer.status, secrets, observed.certificate, peers)
         and not _is_asked(observed.pods[name].content["refreshed"], mark, now)
     }
 
 
-def _is_old(secrets: tuple[str, ...] | None, certificate: str, expected: tuple[str, ...]) -> bool:
-    """Whether a node works by other files; one without TLS has no certificate to bring up to date."""
-    if secrets is None:
+def _is_old(status: NodeStatus, secrets: tuple[str, ...], certificate: str, peers: str) -> bool:
+    """Whether a node works by other files; one without TLS has no certificates to bring up to date."""
+    if status.secrets is None:
         return False
-    return secrets != expected[:-1] or bool(certificate and expected[-1] and certificate != expected[-1])
+    return (
+        status.secrets != secrets or _differs(status.certificate, certificate) or _differs(status.peer_tls or "", peers)
+    )
+
+
+def _differs(has: str, wanted: str) -> bool:
+    return bool(has and wanted and has != wanted)
 
 
 def _is_asked(refreshed: str, mark: str, now: int) -> bool:

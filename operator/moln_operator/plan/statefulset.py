@@ -20,6 +20,7 @@ DATA_DIR: Final = "/data"
 MAP_DIR: Final = "/etc/moln/map"
 CREDENTIALS_DIR: Final = "/etc/moln/credentials"
 TLS_DIR: Final = "/etc/moln/tls"
+PEERS_DIR: Final = "/etc/moln/peers"
 _SCRAPED: Final = {
     "prometheus.io/scrape": "true",
     "prometheus.io/port": str(names.PEER_PORT),
@@ -30,9 +31,16 @@ GRACE_SECONDS: Final = 45
 
 
 def stateful_set(
-    cloud: Cloud, pool_name: str, pool: Pool, replicas: int, existing: Known | None, settings: Settings
+    cloud: Cloud,
+    pool_name: str,
+    pool: Pool,
+    replicas: int,
+    existing: Known | None,
+    settings: Settings,
+    *,
+    peers_by_tls: bool = False,
 ) -> Manifest:
-    """The StatefulSet of one pool, with so many pods.
+    """The StatefulSet of one pool, with so many pods; `peers_by_tls`: port 9001 has certificates, and answers TLS.
 
     What can't change on an existing one is taken from it: the size in its volume template (volumes themselves grow by
     their claims).
@@ -53,9 +61,9 @@ def stateful_set(
             "template": {
                 "metadata": {
                     "labels": {**labels.of_cloud(cloud.metadata.name), **selected},
-                    "annotations": _SCRAPED,
+                    "annotations": {**_SCRAPED, **({labels.SCHEME: "https"} if peers_by_tls else {})},
                 },
-                "spec": _pod(cloud, pool, selected, settings),
+                "spec": _pod(cloud, pool, selected, settings, peers_by_tls=peers_by_tls),
             },
             "volumeClaimTemplates": [_claim(cloud, pool, existing)],
         },
@@ -67,7 +75,9 @@ def rolls_by_itself(existing: Known) -> bool:
     return bool(existing.content.get("spec", {}).get("updateStrategy", {}).get("type") == "RollingUpdate")
 
 
-def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings) -> dict[str, Any]:
+def _pod(
+    cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings, *, peers_by_tls: bool
+) -> dict[str, Any]:
     """The pod of a node: no token, no privileges, nothing writable but its volume and /tmp."""
     pod: dict[str, Any] = {
         "serviceAccountName": names.service_account(cloud.metadata.name),
@@ -91,8 +101,8 @@ def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings)
             }
             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
-        "containers": [_container(cloud, pool, settings)],
-        "volumes": _volumes(cloud),
+        "containers": [_container(cloud, pool, settings, peers_by_tls=peers_by_tls)],
+        "volumes": _volumes(cloud, peers_by_tls=peers_by_tls),
     }
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
@@ -107,7 +117,8 @@ def _pod(cloud: Cloud, pool: Pool, selected: dict[str, str], settings: Settings)
     return pod
 
 
-def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
+def _container(cloud: Cloud, pool: Pool, settings: Settings, *, peers_by_tls: bool) -> dict[str, Any]:
+    scheme = {"scheme": "HTTPS"} if peers_by_tls else {}
     return {
         "name": "node",
         "image": cloud.spec.image or settings.image,
@@ -123,6 +134,7 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             f"--peer-listen=0.0.0.0:{names.PEER_PORT}",
             f"--stop-seconds={STOP_SECONDS}",
             *_s3_flags(cloud),
+            *([f"--peer-tls={PEERS_DIR}"] if peers_by_tls else []),
             *_log_flags(cloud),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -138,15 +150,16 @@ def _container(cloud: Cloud, pool: Pool, settings: Settings) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
         },
         # A large store may take minutes to open after a crash, so only then is there much patience.
-        "startupProbe": _probe("/live", period=2, failures=300),
-        "livenessProbe": _probe("/live", period=10, failures=6),
-        "readinessProbe": _probe("/ready", period=3, failures=2),
+        "startupProbe": _probe("/live", scheme, period=2, failures=300),
+        "livenessProbe": _probe("/live", scheme, period=10, failures=6),
+        "readinessProbe": _probe("/ready", scheme, period=3, failures=2),
         "volumeMounts": [
             {"name": names.VOLUME, "mountPath": DATA_DIR},
             {"name": "map", "mountPath": MAP_DIR, "readOnly": True},
             {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
             *([{"name": "tls", "mountPath": TLS_DIR, "readOnly": True}] if cloud.spec.tls is not None else []),
+            *([{"name": "peers", "mountPath": PEERS_DIR, "readOnly": True}] if peers_by_tls else []),
         ],
     }
 
@@ -182,16 +195,16 @@ def _tracing(cloud: Cloud) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+def _probe(path: str, scheme: dict[str, str], *, period: int, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "peer"},
+        "httpGet": {"path": path, "port": "peer", **scheme},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
 
 
-def _volumes(cloud: Cloud) -> list[dict[str, Any]]:
+def _volumes(cloud: Cloud, *, peers_by_tls: bool) -> list[dict[str, Any]]:
     name = cloud.metadata.name
     volumes: list[dict[str, Any]] = [
         {"name": "map", "configMap": {"name": names.map_config(name)}},
@@ -200,6 +213,8 @@ def _volumes(cloud: Cloud) -> list[dict[str, Any]]:
     ]
     if cloud.spec.tls is not None:
         volumes.append({"name": "tls", "secret": {"secretName": cloud.spec.tls.secret_name, "defaultMode": 0o440}})
+    if peers_by_tls:
+        volumes.append({"name": "peers", "secret": {"secretName": names.peers_secret(name), "defaultMode": 0o440}})
     return volumes
 
 

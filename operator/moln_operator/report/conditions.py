@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from moln_operator.plan.disruption import advice, only_node
+from moln_operator.plan.peers import is_too_old
 from moln_spec.cloudmap import DEFAULT_COPIES
 from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
@@ -139,6 +140,9 @@ def step_by_step(outcome: Outcome) -> Verdict | None:
     if outcome.rotation is not None and outcome.rotation.doing:
         words = _sentence(outcome.rotation.words, "; ".join(outcome.rotation.waits))
         return Verdict("Progressing", "True", "SecretRotates", words)
+    if outcome.peering is not None and outcome.peering.doing:
+        words = _sentence(outcome.peering.words, "; ".join(outcome.peering.waits))
+        return Verdict("Progressing", "True", "PeersChange", words)
     return None
 
 
@@ -197,14 +201,30 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
         return Verdict("Degraded", "True", "ForeignData", "; ".join(strangers))
     if outcome.observed.warnings:
         return Verdict("Degraded", "True", "SecretUnreadable", "; ".join(outcome.observed.warnings))
-    if outcome.observed.cordoned:
-        what_to_do = advice(outcome.observed.cloud.metadata.name, only_node(outcome.cloud_map))
-        text = f"the machine {outcome.observed.cordoned} is cordoned; {what_to_do}"
-        return Verdict("Degraded", "True", "DrainRefused", text)
+    if (found := _peers_plain(outcome) or _drain_refused(outcome)) is not None:
+        return found
     if used_percent >= FULL_PERCENT:
         text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"
         return Verdict("Degraded", "True", "AlmostFull", text)
     return Verdict("Degraded", "False", "AsExpected")
+
+
+def _peers_plain(outcome: Outcome) -> Verdict | None:
+    """Degraded is True where the spec asks for TLS, and the image that it names can't speak it on port 9001."""
+    if outcome.observed.cloud.spec.tls is None or not is_too_old(outcome.observed):
+        return None
+    text = "port 9001 stays plain HTTP: spec.image is of a release that does not speak TLS there; name a newer one"
+    return Verdict("Degraded", "True", "PeersPlain", text)
+
+
+def _drain_refused(outcome: Outcome) -> Verdict | None:
+    """Degraded is True where somebody wants to drain the machine of the only node that has the data."""
+    if not outcome.observed.cordoned:
+        return None
+    what_to_do = advice(outcome.observed.cloud.metadata.name, only_node(outcome.cloud_map))
+    return Verdict(
+        "Degraded", "True", "DrainRefused", f"the machine {outcome.observed.cordoned} is cordoned; {what_to_do}"
+    )
 
 
 def dated(found: Iterable[Verdict], before: Sequence[Condition], generation: int, now: float) -> tuple[Condition, ...]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from moln_operator.observe.nodes import Answer
     from moln_operator.observe.state import Observed
+    from moln_operator.plan.peers import Peering
     from moln_operator.plan.rolling import Roll
     from moln_operator.plan.rotation import Rotation
     from moln_spec.cloudmap import CloudMap
@@ -29,6 +30,7 @@ class Outcome:
         waiting: what a deletion waits for.
         roll: which pods do not run as the spec asks yet; None where nobody looked.
         rotation: where a change of the cloud secret is; None where nobody looked.
+        peering: where TLS on port 9001 is; None where there is none, or nobody looked.
         step: what was decided of the nodes' membership; None where nothing was.
     """
 
@@ -41,3 +43,4 @@ class Outcome:
     step: Step | None = None
     roll: Roll | None = None
     rotation: Rotation | None = None
+    peering: Peering | None = None
