@@ -77,8 +77,8 @@ class Writer:
     async def turn(self) -> None:
         """One object, written and read."""
         body = b"%d" % (self.done % 10) * 20_000
-        put = await self._client.call(next(self._nodes), "PUT", f"/b/k{self.done % 7}", body)
-        got = await self._client.call(next(self._nodes), "GET", f"/b/k{self.done % 7}")
+        put = await self._client.call(next(self._nodes), "PUT", f"/tls/k{self.done % 7}", body)
+        got = await self._client.call(next(self._nodes), "GET", f"/tls/k{self.done % 7}")
         if (put.status, got.status, got.body) != (200, 200, body):
             self.bad.append((put.status, got.status))
         self.done += 1
@@ -98,7 +98,7 @@ async def test_nobody_is_refused_on_the_way(tmp_path: Path) -> None:
         Cloud(tmp_path, 3, {name: peers.environment(name) for name in NAMES[:2]}) as cloud,
         Client() as client,
     ):
-        assert (await client.call(cloud.nodes["n0"], "PUT", "/b")).status == 200
+        assert (await client.call(cloud.nodes["n0"], "PUT", "/tls")).status == 200
         writer = Writer(cloud, client)
         for _ in range(6):
             await writer.turn()
@@ -128,13 +128,13 @@ async def test_a_node_with_a_foreign_certificate_reaches_nobody(tmp_path: Path) 
     for name in NAMES:
         peers.write(name, "send", (FIRST,), FIRST)
     async with Cloud(tmp_path, 3, {name: peers.environment(name) for name in NAMES}) as cloud, Client() as client:
-        assert (await client.call(cloud.nodes["n0"], "PUT", "/b")).status == 200
+        assert (await client.call(cloud.nodes["n0"], "PUT", "/tls")).status == 200
         peers.write("n2", "require", (FIRST,), SECOND)
         async with asyncio.timeout(20):
-            while (await client.call(cloud.nodes["n2"], "PUT", "/b/by-n2", b"x")).status == 200:  # noqa: ASYNC110 (files are read again in seconds)
+            while (await client.call(cloud.nodes["n2"], "PUT", "/tls/by-n2", b"x")).status == 200:  # noqa: ASYNC110 (files are read again in seconds)
                 await asyncio.sleep(0.1)
         for name in NAMES[:2]:
-            assert (await client.call(cloud.nodes[name], "PUT", f"/b/by-{name}", b"x")).status == 200
+            assert (await client.call(cloud.nodes[name], "PUT", f"/tls/by-{name}", b"x")).status == 200
             assert "certificate verify failed" in cloud.nodes[name].log()
 
 

@@ -54,7 +54,7 @@ async def holdings(cloud: Cloud) -> dict[str, Holding]:
 async def told(cloud: Cloud, cloud_map: CloudMap | None) -> Totals:
     """What the command would tell."""
     totals = Totals()
-    doors = Doors({name: node.peer for name, node in cloud.nodes.items() if node.peer is not None}, SECRET)
+    doors = Doors({name: f"http://{node.peer}" for name, node in cloud.nodes.items() if node.peer is not None}, SECRET)
     await asyncio.to_thread(lambda: list(moves(doors, cloud_map, totals)))
     assert totals.unanswered == 0
     return totals

@@ -21,7 +21,7 @@ from tests.operator.given import (
 )
 
 from moln_operator.apply.push import Pusher
-from moln_operator.observe.nodes import Answer, NodeMoving
+from moln_operator.observe.nodes import Answer, Door, NodeMoving
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.cloudmap import PLACED_SECONDS, START_SECONDS, may_begin, next_step, reports, seats
 from moln_operator.plan.credentials import credentials
@@ -287,16 +287,16 @@ class Recording:
         self._said = said
         self.handed: list[str] = []
 
-    async def push_map(self, host: str, _secret: str, _map: CloudMap) -> None:
+    async def push_map(self, door: Door, _map: CloudMap) -> None:
         """Note whom."""
-        self.handed.append(host)
+        self.handed.append(door.host)
 
-    async def push_credentials(self, host: str, _secret: str, _document: str) -> None:
+    async def push_credentials(self, _door: Door, _document: str) -> None:
         """Take them."""
 
-    async def status(self, host: str, _secret: str) -> Answer:
+    async def status(self, door: Door) -> Answer:
         """As before."""
-        return self._said[host]
+        return self._said[door.host]
 
 
 async def test_only_nodes_of_the_map_are_handed_it() -> None:

@@ -81,7 +81,7 @@ def _by_node(peer: str | None, secret_file: Path | None, profile: str, candidate
             "there is no node to ask: run `moln dev`, give --peer and --cloud-secret, or read rules with --cloud YAML",
             Exit.USAGE,
         )
-    return ask(urllib3.PoolManager(), address, read_secret(file), "/v1/explain", Assignment, post=candidate)
+    return ask(urllib3.PoolManager(), f"http://{address}", read_secret(file), "/v1/explain", Assignment, post=candidate)
 
 
 def _text(name: str, found: Assignment) -> str:

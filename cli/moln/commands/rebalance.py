@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import urllib3
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -102,7 +101,7 @@ def rebalance(
 def _look(doors: Doors) -> tuple[CloudMap, Mapping[str, Report]]:
     """The map, and what every node of it says: of all, or nothing exact can be told."""
     reports = {}
-    with urllib3.PoolManager() as http:
+    with doors.http as http:
         cloud_map = ask(http, next(iter(doors.addresses.values())), doors.secret, "/v1/map", CloudMap)
         for name, address in doors.addresses.items():
             said = ask(http, address, doors.secret, "/v1/status", _Status)

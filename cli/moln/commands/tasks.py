@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import urllib3
 from pydantic import BaseModel, ConfigDict
 
 from moln.watching.ask import ask
@@ -38,7 +37,7 @@ class Task(BaseModel):
 
 def run(doors: Doors, request: Request) -> Mapping[str, Task]:
     """Let every node do it, and wait for the end: each node's task by its name."""
-    with urllib3.PoolManager() as http:
+    with doors.http as http:
         tasks = {
             name: ask(http, address, doors.secret, "/v1/tasks", Task, post=request)
             for name, address in doors.addresses.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import click
-import urllib3
 from pydantic import BaseModel, ConfigDict
 
 from moln.output import Output, printable
@@ -51,7 +50,7 @@ def where(source: Source, url: str, as_json: bool) -> None:  # noqa: FBT001 (cli
     doors = source.doors()
     address = next(iter(doors.addresses.values()))
     query = {"bucket": place.bucket, "key": place.key}
-    with urllib3.PoolManager() as http:
+    with doors.http as http:
         found = ask(http, address, doors.secret, "/v1/where", Whereabouts, query)
     Output(as_json).show(found.model_dump(by_alias=True), _text(printable(str(place)), found))
 

@@ -37,13 +37,18 @@ def ask(
     query: Mapping[str, str] | None = None,
     post: BaseModel | None = None,
 ) -> Model:
-    """The answer to a GET, or to a POST of a document; CliError with the node's own words where there is none."""
-    url = f"http://{address}{path}" + (f"?{urlencode(query)}" if query else "")
+    """The answer to a GET, or to a POST of a document; CliError with the node's own words where there is none.
+
+    `address` is `http://HOST:PORT`, or https where `http` knows whom to trust.
+    """
+    url = f"{address}{path}" + (f"?{urlencode(query)}" if query else "")
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
     body = None if post is None else post.model_dump_json()
     method = "GET" if post is None else "POST"
     try:
         answer = http.request(method, url, body=body, headers=headers, timeout=_TIMEOUT, retries=False)
+    except urllib3.exceptions.SSLError as error:
+        raise CliError(f"{url}: {error}", Exit.DENIED) from error
     except urllib3.exceptions.HTTPError as error:
         raise CliError(f"{url} does not answer: is the cloud running there?", Exit.UNREACHABLE) from error
     if answer.status not in (200, 202):

@@ -13,20 +13,26 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
 from pydantic import ValidationError
 
 from moln.errors import CliError, Exit
 from moln.watching.page import Page, read
+from moln.watching.security import connections
 from moln.watching.snapshot import Condition, Doors, Snapshot
 from moln_spec.cloudmap import CloudMap
+from moln_spec.peertls import CERTIFICATE_FILE, TRUSTED_FILE, fingerprint, server_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SECONDS: Final = 20.0
 _AT_ONCE: Final = 8
 _PEER_PORT: Final = 9001
 _MAP_KEY: Final = "cloud-map.json"
+_SCHEME: Final = "prometheus.io/scheme"
 _FORWARDING: Final = "Forwarding from "
 
 
@@ -110,11 +116,13 @@ class KubernetesCloud:
     name: str
     forwards: dict[str, Forward] = field(default_factory=dict)
     http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=2))
+    certificates: str = ""
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=_AT_ONCE))
 
     def look(self) -> Snapshot:
         """See `Source.look`."""
         asked = self.threads.submit(self.kubectl.get, "configmap", f"{self.name}-map")
+        secured = self.threads.submit(self._secured)
         cloud = self.kubectl.get("clouds.moln.dev", self.name)
         status = cloud.get("status") or {}
         conditions = tuple(
@@ -122,24 +130,33 @@ class KubernetesCloud:
             for one in status.get("conditions", ())
         )
         cloud_map = self._map(asked.result, conditions)
-        pages = tuple(self.threads.map(lambda node: self._page(node.name), cloud_map.nodes))
-        where = f"namespace {cloud['metadata']['namespace']}"
+        namespace = cloud["metadata"]["namespace"]
+        by_tls = secured.result()
+        if by_tls:
+            self._trust(namespace)
+        pages = tuple(self.threads.map(lambda node: self._page(node.name, node.name in by_tls), cloud_map.nodes))
+        where = f"namespace {namespace}"
         endpoint = status.get("externalEndpoint") or status.get("endpoint") or ""
         return Snapshot(self.name, where, endpoint, cloud_map, pages, conditions)
 
     def doors(self) -> Doors:
         """See `Source.doors`: of the ready nodes, for who may read the cloud's Secret and forward ports."""
         secret = self.kubectl.get("secret", f"{self.name}-cluster")["data"]["secret"]
-        pods = self.kubectl.get("pods", "-l", f"moln.dev/cloud={self.name}")["items"]
-        ready = [
-            pod["metadata"]["name"]
-            for pod in pods
+        ready = {
+            pod["metadata"]["name"]: pod
+            for pod in self._pods()
             if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
-        ]
+        }
         if not ready:
             raise CliError(f"no node of cloud {self.name} is ready to be asked", Exit.UNREACHABLE)
         self.forwards |= {name: Forward.start(self.kubectl, name) for name in ready if name not in self.forwards}
-        return Doors({name: self.forwards[name].address for name in ready}, base64.b64decode(secret).decode())
+        by_tls = {name for name, pod in ready.items() if _speaks_tls(pod)}
+        http = urllib3.PoolManager()
+        if by_tls:
+            namespace = next(iter(ready.values()))["metadata"]["namespace"]
+            http = connections(self._files(), server_name(self.name, namespace))
+        addresses = {name: _url(self.forwards[name], by_tls=name in by_tls) for name in ready}
+        return Doors(addresses, base64.b64decode(secret).decode(), http)
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -147,6 +164,32 @@ class KubernetesCloud:
         self.http.clear()
         for forward in self.forwards.values():
             forward.stop()
+
+    def _pods(self) -> list[dict[str, Any]]:
+        return list(self.kubectl.get("pods", "-l", f"moln.dev/cloud={self.name}")["items"])
+
+    def _secured(self) -> set[str]:
+        """The pods whose port 9001 speaks TLS; none where the user may not list pods."""
+        try:
+            return {pod["metadata"]["name"] for pod in self._pods() if _speaks_tls(pod)}
+        except CliError:
+            return set()
+
+    def _files(self) -> dict[str, str]:
+        """What TLS on port 9001 takes; CliError."""
+        data = self.kubectl.get("secret", f"{self.name}-peers")["data"]
+        return {name: base64.b64decode(value).decode() for name, value in data.items()}
+
+    def _trust(self, namespace: str) -> None:
+        """Be ready for TLS; who may not read the Secret still sees the open pages."""
+        try:
+            files = self._files()
+            known = fingerprint("", files.get(TRUSTED_FILE, ""), files.get(CERTIFICATE_FILE, ""))
+        except CliError:
+            files, known = None, "unchecked"
+        if known != self.certificates:
+            self.http.clear()
+            self.http, self.certificates = connections(files, server_name(self.name, namespace)), known
 
     def _map(self, ask: Any, conditions: tuple[Condition, ...]) -> CloudMap:
         """The cloud map; where there is none yet, the operator's reason."""
@@ -160,7 +203,7 @@ class KubernetesCloud:
         except (KeyError, ValidationError) as error:
             raise CliError(f"ConfigMap {self.name}-map is none that this release of `moln` knows") from error
 
-    def _page(self, pod: str) -> Page:
+    def _page(self, pod: str, by_tls: bool) -> Page:  # noqa: FBT001 (of this class alone)
         forward = self.forwards.get(pod)
         if forward is None or not forward.alive:
             if forward is not None:
@@ -170,10 +213,20 @@ class KubernetesCloud:
             except CliError as error:
                 self.forwards.pop(pod, None)
                 return Page(pod, error=str(error))
-        found = read(self.http, pod, forward.address)
+        found = read(self.http, pod, _url(forward, by_tls=by_tls))
         if found.error:  # its pod may be another by now: forward anew at the next look
             self.forwards.pop(pod).stop()
         return found
+
+
+def _speaks_tls(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod's port 9001 answers TLS: its template says so to Prometheus as well."""
+    annotations: Mapping[str, str] = pod["metadata"].get("annotations") or {}
+    return annotations.get(_SCHEME) == "https"
+
+
+def _url(forward: Forward, *, by_tls: bool) -> str:
+    return f"{'https' if by_tls else 'http'}://{forward.address}"
 
 
 def only_cloud(kubectl: Kubectl) -> str:

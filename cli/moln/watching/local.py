@@ -30,7 +30,9 @@ class LocalCloud:
     def look(self) -> Snapshot:
         """See `Source.look`."""
         cloud_map = self._map()
-        pages = self._threads.map(lambda node: page.read(self._http, node.name, node.address), cloud_map.nodes)
+        pages = self._threads.map(
+            lambda node: page.read(self._http, node.name, f"http://{node.address}"), cloud_map.nodes
+        )
         return Snapshot(cloud_map.cloud, self._where, self._endpoint, cloud_map, tuple(pages))
 
     def close(self) -> None:
@@ -40,7 +42,8 @@ class LocalCloud:
 
     def doors(self) -> Doors:
         """See `Source.doors`."""
-        return Doors({node.name: node.address for node in self._map().nodes}, read_secret(self._secret_file))
+        addresses = {node.name: f"http://{node.address}" for node in self._map().nodes}
+        return Doors(addresses, read_secret(self._secret_file))
 
     def _map(self) -> CloudMap:
-        return ask(self._http, self._peer, read_secret(self._secret_file), "/v1/map", CloudMap)
+        return ask(self._http, f"http://{self._peer}", read_secret(self._secret_file), "/v1/map", CloudMap)

@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import urllib3
 from pydantic import BaseModel, ConfigDict
 
 from moln.watching.ask import ask
@@ -134,7 +133,7 @@ class Totals:
 
 def moves(doors: Doors, thought_of: CloudMap | None, totals: Totals) -> Iterator[Move]:
     """Everything that moves, one key after the other, counted in `totals` as it is read; CliError."""
-    with urllib3.PoolManager() as http:
+    with doors.http as http:
         for address in doors.addresses.values():
             start: Place | None = Place()
             while start is not None:

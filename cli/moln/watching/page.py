@@ -106,10 +106,10 @@ class Page:
 
 
 def read(http: urllib3.PoolManager, name: str, address: str) -> Page:
-    """Ask a node at host:port."""
+    """Ask a node at `http://HOST:PORT`, or https."""
     try:
-        health = http.request("GET", f"http://{address}/ready", timeout=_TIMEOUT, retries=False)
-        metrics = http.request("GET", f"http://{address}/metrics", timeout=_TIMEOUT, retries=False)
+        health = http.request("GET", f"{address}/ready", timeout=_TIMEOUT, retries=False)
+        metrics = http.request("GET", f"{address}/metrics", timeout=_TIMEOUT, retries=False)
         if metrics.status != 200:
             return Page(name, error=f"{address} answers {metrics.status} to /metrics")
         return parse(name, health.data, metrics.data.decode(), time.monotonic())
@@ -121,6 +121,8 @@ def read(http: urllib3.PoolManager, name: str, address: str) -> Page:
 
 def _words(error: urllib3.exceptions.HTTPError) -> str:
     """An error of the connection without the library's own words for it."""
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return str(error)
     return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else "it can't be reached"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import urllib3
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +47,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """Where each node that can be asked has its port 9001, by name, and the cloud secret that opens it."""
+    """Port 9001 of the nodes that can be asked.
+
+    Attributes:
+        addresses: where it is, by the node's name: `http://HOST:PORT`, or https.
+        secret: the cloud secret, which opens it.
+        http: connections that show what it wants to see.
+    """
 
     addresses: Mapping[str, str]
-    secret: str
+    secret: str = field(repr=False)
+    http: urllib3.PoolManager = field(default_factory=urllib3.PoolManager)
 
 
 class Source(Protocol):

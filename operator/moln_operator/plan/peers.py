@@ -168,7 +168,7 @@ def who_is_behind(observed: Observed, cloud_map: CloudMap | None) -> Behind:
 
 
 def holds_restarts(observed: Observed, found: Peering | None) -> str:
-    """Why no pod is restarted now: without TLS it would speak with nobody who requires it. Empty where one may be."""
+    """Why no pod is restarted now: on the way back it would have to be again, at its end. Empty where one may be."""
     if found is None or found.mode == "off" or is_wanted(observed):
         return ""
     return "port 9001 goes back to plain HTTP first"

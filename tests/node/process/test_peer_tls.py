@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from tests.node.process.test_metrics import value
 from moln_spec.peertls import fingerprint
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 BEARER = {"Authorization": f"Bearer {CLOUD_SECRET}"}
