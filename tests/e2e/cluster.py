@@ -7,15 +7,18 @@ import itertools
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -121,12 +124,38 @@ class Namespace:
 
     def node_status(self, name: str, pod: str) -> Manifest:
         """What a node says of itself on port 9001."""
-        secret = self.secret(f"{name}-credentials")["cloud-secret"].split()[0]
+        status, body = self.peer(name, pod, "/v1/status", tls=self.peer_tls(name) if self._speaks_tls(pod) else None)
+        assert status == 200, body
+        return dict(json.loads(body))
+
+    def peer(
+        self, cloud: str, pod: str, path: str, *, tls: ssl.SSLContext | None = None, secret: bool = True
+    ) -> tuple[int, str]:
+        """What a node answers on port 9001, by TLS where there is a context; OSError where there is no answer."""
+        bearer = self.secret(f"{cloud}-credentials")["cloud-secret"].split()[0]
+        headers = {"Authorization": f"Bearer {bearer}"} if secret else {}
         address = self.get("pod", pod)["status"]["podIP"]
-        headers = {"Authorization": f"Bearer {secret}"}
-        asked = urllib.request.Request(f"http://{address}:9001/v1/status", headers=headers)
-        with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 (ours)
-            return dict(json.loads(answer.read()))
+        name = f"{cloud}-nodes.{self.name}.svc"
+        scheme = "http" if tls is None else "https"
+        with urllib3.PoolManager(ssl_context=tls, server_hostname=name, retries=False, timeout=5) as pool:
+            try:
+                answer = pool.request("GET", f"{scheme}://{address}:9001{path}", headers=headers)
+            except urllib3.exceptions.HTTPError as error:
+                raise OSError(str(error)) from error
+        return answer.status, answer.data.decode()
+
+    def peer_tls(self, cloud: str, shown: tuple[str, str] | None = None, *, nothing: bool = False) -> ssl.SSLContext:
+        """Who trusts port 9001 of a cloud, and shows its own certificate, another pair, or nothing."""
+        given = self.secret(f"{cloud}-peers")
+        context = ssl.create_default_context(cadata=given["ca.crt"])
+        if not nothing:
+            file = self.scratch / f"{uuid.uuid4().hex}.pem"
+            file.write_text("".join(shown or (given["tls.crt"], given["tls.key"])))
+            context.load_cert_chain(file)
+        return context
+
+    def _speaks_tls(self, pod: str) -> bool:
+        return bool(self.get("pod", pod)["metadata"].get("annotations", {}).get("prometheus.io/scheme") == "https")
 
     def epoch(self, name: str) -> int:
         """The epoch that every node of a Cloud has acknowledged."""
@@ -164,21 +193,21 @@ class Namespace:
 class Clients:
     """boto3 on one ready node after the other, as the Service spreads connections."""
 
-    def __init__(self, namespace: Namespace, cloud: str = "photos", *, tls: bool = False) -> None:
+    def __init__(self, namespace: Namespace, cloud: str = "photos") -> None:
         self._namespace = namespace
         self._cloud = cloud
-        self._scheme = "https" if tls else "http"
         self._turn = itertools.count()
 
     def __call__(self) -> Any:
-        """A client of a node that is ready now."""
+        """A client of a node that is ready now, by TLS where that node speaks it."""
         ready = eventually(self._ready, "a node is ready", 120)
-        return self._namespace.s3(self._cloud, address=ready[next(self._turn) % len(ready)], scheme=self._scheme)
+        address, scheme = ready[next(self._turn) % len(ready)]
+        return self._namespace.s3(self._cloud, address=address, scheme=scheme)
 
-    def _ready(self) -> list[str]:
-        """The addresses of the pods that are ready and stay, as a Service has them."""
+    def _ready(self) -> list[tuple[str, str]]:
+        """The addresses of the pods that are ready and stay, as a Service has them, and how each speaks."""
         return [
-            pod["status"]["podIP"]
+            (pod["status"]["podIP"], "https" if "--tls-key" in str(pod["spec"]["containers"][0]["args"]) else "http")
             for pod in self._namespace.list("pods", f"moln.dev/cloud={self._cloud}")
             if "deletionTimestamp" not in pod["metadata"]
             and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def clients_at_work(namespace: Namespace, seed: int, cloud: str = "photos", *, tls: bool = False) -> Iterator[Ledger]:
+def clients_at_work(namespace: Namespace, seed: int, cloud: str = "photos") -> Iterator[Ledger]:
     """Clients that write, read, delete and list all the time; in the end everything is as they were told."""
-    ledger = Ledger(Clients(namespace, cloud, tls=tls), seed=seed)
+    ledger = Ledger(Clients(namespace, cloud), seed=seed)
     began = time.monotonic()
     try:
         yield ledger
