@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -210,6 +211,10 @@ def test_monitoring_is_rendered_as_it_was_asked_for(namespace: Namespace) -> Non
     assert (
         pods["spec"]["selector"]["matchLabels"].items() <= labels.of_cloud("c").items() | labels.of_nodes("c").items()
     )
+    (scrape,) = pods["spec"]["podMetricsEndpoints"]
+    (scheme,) = scrape["relabelings"]
+    assert scheme["sourceLabels"] == ["__meta_kubernetes_pod_annotation_" + re.sub(r"\W", "_", labels.SCHEME)]
+    assert (scheme["targetLabel"], scheme["replacement"]) == ("__scheme__", "https")
     operator = made["Deployment", "moln"]["spec"]["template"]["metadata"]
     assert made["ServiceMonitor", "moln"]["spec"]["selector"]["matchLabels"].items() <= operator["labels"].items()
     assert operator["annotations"]["prometheus.io/port"] == "8080"

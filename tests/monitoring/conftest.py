@@ -18,7 +18,7 @@ import pytest
 import urllib3
 import yaml
 from botocore.exceptions import ClientError
-from tests.certificates import Pair
+from tests.certificates import Authority, Pair
 from tests.cli.harness import CLOUD, Desk, Dev
 from tests.node.process.harness import Node, Nodes
 from tests.operator.test_overview import a_drain, a_map_config, an_inventory
@@ -196,7 +196,9 @@ def a_cloud(folder: Path) -> Iterator[tuple[Dev, Node, dict[str, tuple[str, str]
         work(dev, data)
         pair = Pair(folder / "tls.crt", folder / "tls.key")
         pair.renew()
-        secure = single.start(tls_certificate=str(pair.chain), tls_key=str(pair.key))
+        Authority().write(folder / "peers", "accept")
+        flags = {"tls_certificate": pair.chain, "tls_key": pair.key, "peer_tls": folder / "peers"}
+        secure = single.start(**{name: str(path) for name, path in flags.items()})
         leaving = {"access_key": "older", "secret_key": "older-secret-key", "expires": int(time.time()) + 3600}
         secure.call("PUT", "/v1/credentials", {"keys": [leaving]})
         places = {node.name: ("home", node.address) for node in nodes_of(data)} | {"secure-0": ("other", secure.peer)}

@@ -148,6 +148,13 @@ STORIES = (
         "90m",
     ),
     Story(
+        "MolnPeerCertificateExpires",
+        {node("peer_certificate_expiry_timestamp_seconds"): "9000000x5 1000000x80 9000000x20"},
+        "60m",
+        "80m",
+        "90m",
+    ),
+    Story(
         "MolnKeyExpires",
         {
             node("leaving_key_requests_total", access_key="old"): "0x30 0+5x40 200x40",
