@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import FingerprintsAsk, Scan
-from moln_node.store.registers import Register, Space
+from moln_node.store.registers import IN_BUCKETS, Register, Space
 from moln_node.store.scan import AFTER_ALL, Query
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ _PAGE: Final = 256
 
 
 async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
-    """Every register of objects and uploads that this node holds anything of, and at last those of buckets."""
+    """Every register in a bucket that this node holds anything of, and at last those of buckets."""
     for row in list(own.store.buckets.values()):
-        for space in (Space.OBJECTS, Space.UPLOADS):
+        for space in IN_BUCKETS:
             async for page in _pages(own, space, row.bucket.name, row.incarnation):
                 yield page
     async for page in _pages(own, Space.BUCKETS, "", b""):

@@ -19,7 +19,7 @@ from moln_node.cluster import comparing
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import Collect, Report, ReportAsk
 from moln_node.store.errors import ClosedError, StoreError
-from moln_node.store.registers import Register, Space
+from moln_node.store.registers import IN_BUCKETS, Register
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +84,7 @@ class Graves:
         loop = asyncio.get_running_loop()
         collected = 0
         for row in list(self._members.own.store.buckets.values()):
-            for space in (Space.OBJECTS, Space.UPLOADS):
+            for space in IN_BUCKETS:
                 where = (space, row.bucket.name, row.incarnation)
                 begun = loop.time()
                 async for entries in comparing.rows(self._members.own.page, *where):

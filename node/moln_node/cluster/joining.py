@@ -18,7 +18,7 @@ from moln_node.cluster.messages import Enroll, Enrolled
 from moln_node.cluster.registers import OPERATION_SECONDS
 from moln_node.store import disks
 from moln_node.store.errors import ClosedError, StoreError
-from moln_node.store.registers import Register, Space, count
+from moln_node.store.registers import IN_BUCKETS, Register, Space, count
 from moln_node.store.steps.bucket_register import bucket_of
 from moln_spec.placement import majority
 
@@ -174,7 +174,7 @@ class Joining:
             if row.live:
                 buckets.append((bucket_of(key, row.document).name, row.version))
         for bucket, incarnation in buckets:
-            for space in (Space.OBJECTS, Space.UPLOADS):
+            for space in IN_BUCKETS:
                 batch: set[str] = set()
                 async for key, _ in self._registers(name, space, bucket, incarnation):
                     batch.add(key)

@@ -17,7 +17,7 @@ from moln_node.cluster.messages import Ask, Scan
 from moln_node.cluster.owners import Owners
 from moln_node.cluster.quorum import merge
 from moln_node.store.errors import StoreError
-from moln_node.store.registers import KeyState, Register, Space
+from moln_node.store.registers import IN_BUCKETS, KeyState, Register, Space
 from moln_node.store.scan import AFTER_ALL, Query
 from moln_node.store.steps.replica import needs_bytes
 
@@ -109,7 +109,7 @@ async def _registers(members: Members, start: Place) -> tuple[list[Register], Pl
     """Some of what this node holds, in the order of walks, and where more of it begins."""
     scopes = [("", Space.BUCKETS, b"")]
     for name, row in sorted(members.own.store.buckets.items()):
-        scopes += [(name, space, row.incarnation) for space in (Space.OBJECTS, Space.UPLOADS)]
+        scopes += [(name, space, row.incarnation) for space in IN_BUCKETS]
     left = [scope for scope in scopes if scope[:2] >= (start.bucket, start.space)]
     if not left:
         return [], None

@@ -42,7 +42,7 @@ class Sight:
     def _find(self, db: apsw.Connection, number: int, message: Ask) -> Seen:
         key = message.register.key.encode()
         state, found = registers.look(db, number, key, message.slot, message.depth)
-        if found is None or not found[1].counted:
+        if found is None or not found[1].counted or found[1].body:
             return state, None
         try:
             return state, self._local.store.hold(db, number, key, found)

@@ -17,7 +17,7 @@ from moln_node.cluster import comparing, uploadkeys
 from moln_node.cluster.errors import PeerError
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import ClosedError, StoreError
-from moln_node.store.registers import Register, Space
+from moln_node.store.registers import IN_BUCKETS, Register, Space
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class Sweep:
         differing = await self._space(Space.BUCKETS, "", b"")
         alone = self._members.own.alone  # nobody to compare objects with: only uploads can be too old
         for row in list(self._store.buckets.values()):
-            for space in (Space.UPLOADS,) if alone else (Space.OBJECTS, Space.UPLOADS):
+            for space in (Space.UPLOADS,) if alone else IN_BUCKETS:
                 differing += await self._space(space, row.bucket.name, row.incarnation)
         return differing
 

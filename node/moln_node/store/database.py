@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = 4
-"""The format of all that is on a disk, in SQLite's user_version. The one before is brought forward."""
+FORMAT: Final = 5
+"""The format of all that is on a disk, in SQLite's user_version. Those before, from 3 on, are brought forward."""
 OLDEST_READER: Final = 4
 """The oldest format whose releases can serve what this one writes, in `meta`: so that an upgrade can be rolled back."""
+READS_BODIES: Final = 5
+"""The same for a disk on which a body is apart from its record."""
 
 _APPLICATION: Final = 0x6D6F6C6E  # "moln"
 _VFS: Final = "cksmvfs"
@@ -60,6 +62,7 @@ CREATE TABLE owed (
 ) WITHOUT ROWID;
 """
 _BEFORE_OWED: Final = 3
+_BEFORE_BODIES: Final = 4
 
 
 def _load_checksums() -> None:
@@ -97,8 +100,8 @@ def create(path: Path) -> None:
         with naming_errors():
             if not database.pragma("page_count"):
                 _initialise(database)
-            if _is_ours(database) and database.pragma("user_version") == _BEFORE_OWED:
-                _add_owed(database)
+            if _is_ours(database):
+                _bring_forward(database)
             _check_format(path, database)
     finally:
         database.close()
@@ -121,10 +124,14 @@ def _is_ours(database: apsw.Connection) -> bool:
     return bool(database.pragma("application_id") == _APPLICATION)
 
 
-def _add_owed(database: apsw.Connection) -> None:
-    """From format 3 to 4: nothing is owed yet."""
+def _bring_forward(database: apsw.Connection) -> None:
+    """From format 3 or 4: nothing is owed yet, and no body is apart from its record."""
+    found = database.pragma("user_version")
+    if found not in (_BEFORE_OWED, _BEFORE_BODIES):
+        return
     database.execute("BEGIN IMMEDIATE")
-    database.execute(_OWED)
+    if found == _BEFORE_OWED:
+        database.execute(_OWED)
     database.execute(f"PRAGMA user_version = {FORMAT}")
     database.execute("INSERT OR REPLACE INTO meta VALUES ('oldest_reader', ?)", (OLDEST_READER,))
     database.execute("COMMIT")

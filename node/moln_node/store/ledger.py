@@ -31,6 +31,12 @@ UPLOADS: Final = 1 << 40
 OWED: Final = 2 * UPLOADS
 """The same for writes that are owed to other owners; they count once more while they are."""
 
+BODIES: Final = 3 * UPLOADS
+"""The same for bodies that are apart from their records."""
+
+ELSEWHERE: Final = 4 * UPLOADS
+"""In usage alone, of records whose bytes are apart: they are the bucket's, and not on this disk."""
+
 
 @dataclass(slots=True)
 class Reservation:
@@ -78,8 +84,7 @@ class Ledger:
         self._measured_at = 0.0
         self._settled_since = 0  # bytes that were in flight when the volume was measured, or came after
         for (bucket_id, _), (_, size) in usage.items():
-            self._held[bucket_id % UPLOADS] += size
-            self._total_held += size
+            self._hold(bucket_id, size)
 
     def reserve(self, bucket_id: int, size: int, bounds: Bounds) -> Reservation:
         """Admit a write of `size` bytes.
@@ -125,39 +130,45 @@ class Ledger:
                 sums = self._usage.setdefault(place, [0, 0])
                 sums[0] += objects
                 sums[1] += size
-                self._held[place[0] % UPLOADS] += size
-                self._total_held += size
+                self._hold(place[0], size)
+
+    def _hold(self, bucket_id: int, size: int) -> None:
+        """A body that is apart is no bucket's a second time, and the bytes of its record are not here."""
+        if not _is_apart(bucket_id):
+            self._held[bucket_id % UPLOADS] += size
+        if bucket_id < ELSEWHERE:
+            self._total_held += size
 
     def bucket_usage(self, bucket_id: int) -> Usage:
         """What the bucket's objects amount to; parts of uploads under way are not objects yet."""
         with self._lock:
-            mine = [sums for (bucket, _), sums in self._usage.items() if bucket == bucket_id]
+            mine = [sums for (bucket, _), sums in self._usage.items() if bucket in (bucket_id, bucket_id + ELSEWHERE)]
         return Usage(sum(objects for objects, _ in mine), sum(size for _, size in mine))
 
     def usage_by_bucket(self) -> dict[int, Usage]:
-        """What each bucket's objects amount to, by the bucket's number."""
+        """What each bucket's objects amount to, by the bucket's number, be their bytes here or not."""
         sums: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
         with self._lock:
             for (bucket, _), (objects, size) in self._usage.items():
-                if 0 < bucket < UPLOADS:
-                    sums[bucket][0] += objects
-                    sums[bucket][1] += size
+                if 0 < bucket < UPLOADS or bucket >= ELSEWHERE:
+                    sums[bucket % UPLOADS][0] += objects
+                    sums[bucket % UPLOADS][1] += size
         return {bucket: Usage(objects, size) for bucket, (objects, size) in sums.items() if objects}
 
     def class_usage(self) -> dict[str, Usage]:
-        """What each storage class amounts to, over all buckets."""
+        """What each storage class amounts to here, over all buckets: objects whose bytes are on this disk."""
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         with self._lock:
             for (bucket, name), (objects, size) in self._usage.items():
-                if 0 < bucket < UPLOADS:
+                if _has_bytes(bucket):
                     sums[name][0] += objects
                     sums[name][1] += size
         return {name: Usage(objects, size) for name, (objects, size) in sorted(sums.items()) if objects}
 
     def usage(self) -> Usage:
-        """What the whole node's objects amount to."""
+        """What the objects amount to whose bytes are on this disk."""
         with self._lock:
-            held = [sums for (bucket, _), sums in self._usage.items() if 0 < bucket < UPLOADS]
+            held = [sums for (bucket, _), sums in self._usage.items() if _has_bytes(bucket)]
         return Usage(sum(objects for objects, _ in held), sum(size for _, size in held))
 
     def in_flight(self) -> int:
@@ -177,3 +188,13 @@ class Ledger:
         """The volume as it is now."""
         found = os.statvfs(self._volume)
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def _is_apart(bucket_id: int) -> bool:
+    """The rows are bodies apart from their records."""
+    return BODIES <= bucket_id < ELSEWHERE
+
+
+def _has_bytes(bucket_id: int) -> bool:
+    """The rows are objects, or bodies of such, whose bytes are on this disk."""
+    return 0 < bucket_id < UPLOADS or _is_apart(bucket_id)

@@ -1,6 +1,6 @@
 """Registers: what the owners of a key agree on, as one of them keeps it. Vocabulary, and queries of the index.
 
-A register is a key of an object, a bucket's name, or a multipart upload or one of its parts. It has *slots*: the null
+A register is a key of an object, a bucket's name, a multipart upload or one of its parts, or a body apart from its record. It has *slots*: the null
 version is one, every real version id is one more. A slot holds a *row*: a record, or the tombstone that is left of it,
 with the ballot at which its owners last decided on it. Ballots and versions are the twelve bytes of a `Version`, which
 sort as versions do; `NEVER` is before all of them. The queries are blocking and run on the lanes.
@@ -16,7 +16,7 @@ from xxhash import xxh3_64
 
 from moln_node.store import lookup
 from moln_node.store.documents import Flag, Parts, RecordDocument
-from moln_node.store.ledger import OWED, UPLOADS
+from moln_node.store.ledger import BODIES, OWED, UPLOADS
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class Space(IntEnum):
     OBJECTS = 1
     UPLOADS = 2
     OWED = 3
+    BODIES = 4
+
+
+IN_BUCKETS: Final = (Space.OBJECTS, Space.UPLOADS, Space.BODIES)
+"""Whose registers are a bucket's, and are owned, compared and moved."""
 
 
 class Register(msgspec.Struct, array_like=True, frozen=True):
@@ -101,7 +106,7 @@ def number(space: int, bucket_id: int) -> int:
     """The bucket number that a register's rows carry in the index."""
     if space == Space.BUCKETS:
         return 0
-    return bucket_id + {Space.UPLOADS: UPLOADS, Space.OWED: OWED}.get(Space(space), 0)
+    return bucket_id + {Space.UPLOADS: UPLOADS, Space.OWED: OWED, Space.BODIES: BODIES}.get(Space(space), 0)
 
 
 def state(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int) -> KeyState:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moln_node.store import documents, lookup
+from moln_node.store.database import READS_BODIES
 from moln_node.store.documents import LayoutDocument, Place, RecordDocument, Segment
+from moln_node.store.ledger import BODIES, ELSEWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,8 +78,9 @@ class Transaction:
         self.db.execute(
             "INSERT INTO record VALUES (?, ?, ?, ?)", (bucket_id, key, inverse, documents.encode(document, identity))
         )
-        if document.counted:
-            self.count(bucket_id, document.storage_class, objects=1, size=document.size)
+        self._count(bucket_id, document)
+        if document.body or bucket_id > BODIES:
+            self.db.execute("UPDATE meta SET value = ?1 WHERE name = 'oldest_reader' AND value < ?1", (READS_BODIES,))
 
     def replace(self, bucket_id: int, key: bytes, found: lookup.Found, document: RecordDocument) -> None:
         """Change a version that was found, in place; its size stays."""
@@ -88,9 +91,9 @@ class Transaction:
             "UPDATE record SET document = ? WHERE bucket = ? AND key = ? AND inverse = ?",
             (documents.encode(document, identity), bucket_id, key, inverse),
         )
-        if document.counted and document.storage_class != before.storage_class:
-            self.count(bucket_id, before.storage_class, objects=-1, size=-document.size)
-            self.count(bucket_id, document.storage_class, objects=1, size=document.size)
+        if document.storage_class != before.storage_class:
+            self._count(bucket_id, before, -1)
+            self._count(bucket_id, document)
 
     def remove(self, bucket_id: int, key: bytes, version: Version, document: RecordDocument) -> None:
         """Drop a version and what it alone refers to."""
@@ -102,8 +105,7 @@ class Transaction:
         if document.layout:
             self.drop(lookup.needed_layout(self.db, document.layout).segments)
             self.db.execute("DELETE FROM small WHERE id = ?", (document.layout,))
-        if document.counted:
-            self.count(bucket_id, document.storage_class, objects=-1, size=-document.size)
+        self._count(bucket_id, document, -1)
 
     def add_layout(self, layout_id: int, layout: LayoutDocument) -> None:
         """Keep the segments and parts of an object that has many."""
@@ -165,6 +167,12 @@ class Transaction:
         """Leave a body file to the collector."""
         self.db.execute("INSERT INTO garbage VALUES (?, ?)", (body_id, stored))
         self.effects.garbage.append(body_id)
+
+    def _count(self, bucket_id: int, document: RecordDocument, times: int = 1) -> None:
+        """Add an object to what a bucket and a class hold, or take it off."""
+        if document.counted:
+            place = bucket_id + ELSEWHERE if document.body else bucket_id
+            self.count(place, document.storage_class, objects=times, size=times * document.size)
 
     def count(self, bucket_id: int, storage_class: str, *, objects: int = 0, size: int = 0) -> None:
         """Add to what a bucket and a class hold."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from moln_node.store import documents, lookup, registers
 from moln_node.store.documents import Flag, RecordDocument
 from moln_node.store.model import Bucket, Versioning
-from moln_node.store.registers import Space
 from moln_node.store.transaction import BucketRow
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def forget(tx: Transaction, name: str) -> bool:
     there = tx.buckets.get(name)
     if there is None:
         return True
-    for space in (Space.OBJECTS, Space.UPLOADS):
+    for space in registers.IN_BUCKETS:
         number = registers.number(space, there.id)
         if tx.db.execute("SELECT 1 FROM record WHERE bucket = ? LIMIT 1", (number,)).fetchone():
             return False
@@ -88,7 +87,7 @@ def forget(tx: Transaction, name: str) -> bool:
 
 def _drop(tx: Transaction, row: BucketRow) -> None:
     """Forget a bucket and all that was left in it: its owners agreed that nothing live was."""
-    for space in (Space.OBJECTS, Space.UPLOADS):
+    for space in registers.IN_BUCKETS:
         number = registers.number(space, row.id)
         left: list[tuple[Any, ...]] = tx.db.execute(
             "SELECT key, inverse, document FROM record WHERE bucket = ?", (number,)

@@ -71,7 +71,8 @@ class Write:
         row: its ballot is the accept's.
         bodies: bytes that are safe on this disk, where the row needs any that are not here yet.
         parts: what the object was uploaded as.
-        upload: the register key of a multipart upload that this record completes, and the prefix of its parts'.
+        upload: the register key of a multipart upload that this record completes (empty: only its parts are here), and
+            the prefix of its parts'.
         taken: the parts that make it up, in order, as register key and version.
     """
 
@@ -316,9 +317,14 @@ def _keeps_bytes(found: lookup.Found | None, row: Row) -> bool:
     return found is not None and not found[1].tombstone and found[0].to_bytes() == row.version
 
 
+def _leaves_bytes(found: RecordDocument, document: RecordDocument) -> bool:
+    """The version that the slot holds with its bytes has these apart from now on."""
+    return bool(document.body) and not found.body and not found.tombstone
+
+
 def needs_bytes(row: Row) -> bool:
-    """The row is an object that has any."""
-    return row.document.counted and row.document.size > 0
+    """The row is an object that has any with it."""
+    return row.document.counted and row.document.size > 0 and not row.document.body
 
 
 def _has_bytes(tx: Transaction, found: lookup.Found | None, write: Write, register: Register) -> bool:
@@ -352,7 +358,16 @@ def _apply(
     version = Version.from_bytes(row.version)
     own_ballot = b"" if ballot == row.version else ballot
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
-    if found is not None and _keeps_bytes(found, row) and not document.tombstone:
+    if found is not None and _leaves_bytes(found[1], document):
+        parts = lookup.needed_layout(tx.db, found[1].layout).parts if found[1].layout else ()
+        tx.remove(bucket_id, key, *found)
+        if parts:
+            tx.add_layout(write.layout_id, LayoutDocument((), parts))
+        layout_id = write.layout_id if parts else 0
+        tx.insert(
+            bucket_id, key, version, msgspec.structs.replace(document, layout=layout_id, past=found[1].past)
+        )
+    elif found is not None and _keeps_bytes(found, row) and not document.tombstone:
         old = found[1]
         kept = msgspec.structs.replace(
             document, segments=old.segments, layout=old.layout, past=old.past, packing=old.packing
@@ -414,7 +429,8 @@ def _segments(
         "SELECT DISTINCT key FROM record WHERE bucket = ? AND key >= ? AND key < ?",
         (space, prefix.encode(), prefix.encode() + b"\xff"),
     ).fetchall()
-    for part_key_bytes in [upload_key.encode(), *(found[0] for found in ended)]:
+    own = [upload_key.encode()] if upload_key else []
+    for part_key_bytes in [*own, *(found[0] for found in ended)]:
         _end_register(tx, space, part_key_bytes, ballot, alone=alone)
     return tuple(segments), write.parts, common(packings)
 
