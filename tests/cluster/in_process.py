@@ -1,12 +1,13 @@
 """A cloud of many nodes in one process: real stores, real sockets between them, and each call through the next node.
 
 So that everything that is held against one node's `Objects` can be held against many: `MOLN_TEST_NODES=5 pytest
-tests/node/s3`.
+tests/node/s3`; with `MOLN_TEST_APART=1` too the bodies of all classes are apart from records, on every other node.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +16,10 @@ from aiohttp import web
 
 from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalStore
-from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from moln_node.cluster.objects import Objects
@@ -39,16 +40,28 @@ class Sprayed:
 @asynccontextmanager
 async def many(data: Path, count: int, like: CloudMap) -> AsyncIterator[Objects]:
     """The objects of a cloud of `count` nodes, each call through the next of them."""
-    async with running(data, count, like) as clusters:
+    pools: tuple[str, ...] = ("test",)
+    if "MOLN_TEST_APART" in os.environ:
+        pools = ("warm", "cold")
+        places = tuple(BodyPlace(name=one.name, pools=("cold",)) for one in like.storage_classes)
+        like = like.model_copy(update={"places": places})
+    async with running(data, count, like, pools) as clusters:
         yield cast("Objects", Sprayed([cluster.objects for cluster in clusters]))
 
 
 @asynccontextmanager
-async def running(data: Path, count: int, like: CloudMap) -> AsyncIterator[list[Cluster]]:
-    """A cloud of `count` nodes with the classes and rules of a map."""
+async def running(
+    data: Path, count: int, like: CloudMap, pools: Sequence[str] = ("test",)
+) -> AsyncIterator[list[Cluster]]:
+    """A cloud of `count` nodes, in these pools in turn, with the classes, rules and places of a map."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     nodes = tuple(
-        MapNode(name=f"node-{number}", number=number, address=f"127.0.0.1:{bound.getsockname()[1]}", pool="test")
+        MapNode(
+            name=f"node-{number}",
+            number=number,
+            address=f"127.0.0.1:{bound.getsockname()[1]}",
+            pool=pools[number % len(pools)],
+        )
         for number, bound in enumerate(sockets)
     )
     cloud_map = like.model_copy(update={"nodes": nodes, "partitions": 64})

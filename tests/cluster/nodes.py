@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from tests.cluster.links import Link
 
-from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
+from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode, MapPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,9 @@ _START_SECONDS = 120.0
 class Node:
     """One node's process and disk."""
 
-    def __init__(self, room: Path, name: str, environment: dict[str, str]) -> None:
+    def __init__(self, room: Path, name: str, environment: dict[str, str], module: str) -> None:
         self.name = name
+        self.module = module
         self.room = room / name
         self.room.mkdir(parents=True)
         self.environment = environment
@@ -64,7 +65,7 @@ class Node:
         arguments = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
         with (self.room / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "moln_node", *arguments, "--until-stdin-closes",
+                sys.executable, "-m", self.module, *arguments, "--until-stdin-closes",
                 stdin=asyncio.subprocess.PIPE, stderr=log, stdout=log, env={**os.environ, **self.environment},
             )  # fmt: skip
         async with asyncio.timeout(_START_SECONDS):
@@ -136,12 +137,15 @@ class Cloud:
         *,
         spares: int = 0,
         policies: tuple[MapPolicy, ...] = (),
+        places: tuple[BodyPlace, ...] = (),
+        module: str = "moln_node",
     ) -> None:
-        """`count` nodes from the beginning, and places for `spares` more that may come later."""
+        """`count` nodes from the beginning, and room for `spares` more that may come later; each runs that module."""
         self._policies = policies
+        self._places = places
         names = [f"n{number}" for number in range(count + spares)]
         self._first = names[:count]
-        self.nodes = {name: Node(room, name, (environments or {}).get(name, {})) for name in names}
+        self.nodes = {name: Node(room, name, (environments or {}).get(name, {}), module) for name in names}
         self.links = {
             (source, target): Link(lambda target=target: self.nodes[target].peer)  # type: ignore[misc]
             for source in names
@@ -186,6 +190,7 @@ class Cloud:
             next_number=len(nodes),
             nodes=nodes,
             policies=self._policies,
+            places=self._places,
         )
 
     def seen_by(self, node: Node, cloud_map: CloudMap) -> CloudMap:

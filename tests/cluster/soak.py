@@ -21,6 +21,8 @@ from tests.cluster.faults import Faults
 from tests.cluster.history import Clients, History
 from tests.cluster.nodes import Cloud, Node
 
+from moln_spec.cloudmap import BodyPlace
+
 _ROUND_SECONDS = 2.5
 _CLIENTS = 8
 _CONVERGE_SECONDS = 60.0
@@ -37,11 +39,20 @@ def clocks(seed: int, count: int) -> dict[str, dict[str, str]]:
 
 
 async def soak(
-    room: Path, seconds: float, count: int, seed: int, *, faults: bool = True, disks: bool = False, spares: int = 0
+    room: Path,
+    seconds: float,
+    count: int,
+    seed: int,
+    *,
+    faults: bool = True,
+    disks: bool = False,
+    spares: int = 0,
+    apart: bool = False,
 ) -> History:
     """Let clients work under faults; the history, when all nodes agree again about every key.
 
     With `spares` nodes come and go all the time, and weights and copies change: any of all these may be in the cloud.
+    With `apart` bodies are apart from their records, on the last three nodes, and go soon after nothing names them.
     """
 
     def tell(text: str) -> None:
@@ -49,7 +60,10 @@ async def soak(
 
     begun = time.monotonic()
     history = History(room / "history.jsonl")
-    async with Cloud(room, count, clocks(seed, count + spares), spares=spares) as cloud:
+    pools = tuple(f"n{number}" for number in range(count))[-3:]
+    places = (BodyPlace(name="STANDARD", pools=pools),) if apart else ()
+    module = "tests.cluster.hurried" if apart else "moln_node"
+    async with Cloud(room, count, clocks(seed, count + spares), spares=spares, places=places, module=module) as cloud:
         director = Director(cloud, tell)
         directing = asyncio.create_task(director.run()) if spares else None
         client = Client(seconds=8.0)
@@ -121,6 +135,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options.add_argument("--no-faults", action="store_true")
     options.add_argument("--spares", type=int, default=0, help="so many more nodes come and go, and what they own")
+    options.add_argument("--apart", action="store_true", help="bodies are apart from their records")
     options.add_argument("--lose-disks", action="store_true", help="nodes also come back with empty disks (slow)")
     given = options.parse_args()
     room = Path(tempfile.mkdtemp(prefix="moln-soak-"))
@@ -134,6 +149,7 @@ def main() -> None:
             faults=not given.no_faults,
             disks=given.lose_disks,
             spares=given.spares,
+            apart=given.apart,
         )
     )
     code, said = history.check()

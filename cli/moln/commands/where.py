@@ -28,6 +28,15 @@ class Copy(BaseModel):
     versions: tuple[str, ...]
 
 
+class Apart(BaseModel):
+    """Where the bytes of the newest version are, if they are apart from its record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    place: str
+    copies: tuple[Copy, ...]
+
+
 class Whereabouts(BaseModel):
     """The owners of a key, best first, as a node answers `GET /v1/where`."""
 
@@ -38,6 +47,7 @@ class Whereabouts(BaseModel):
     epoch: int
     partition: int
     copies: tuple[Copy, ...]
+    bytes: Apart | None = None
 
 
 @click.command()
@@ -57,9 +67,14 @@ def where(source: Source, url: str, as_json: bool) -> None:  # noqa: FBT001 (cli
 
 def _text(name: str, found: Whereabouts) -> str:
     lines = [f"{name}: partition {found.partition}, by epoch {found.epoch} of the map"]
-    for copy in found.copies:
-        zone = f" in zone {copy.zone}" if copy.zone else ""
-        role = {"now": "owner", "both": "owner", "before": "owner until the change of nodes is over"}[copy.owner]
-        has = ", ".join(copy.versions) or "nothing"
-        lines.append(f"  {copy.node}{zone}: {role}, " + (f"has {has}" if copy.answers else "does not answer"))
+    lines += [_line(copy, ", ".join(copy.versions) or "nothing") for copy in found.copies]
+    if found.bytes is not None:
+        lines.append(f"its bytes, apart, in the place {found.bytes.place}")
+        lines += [_line(copy, "them" if copy.versions else "nothing") for copy in found.bytes.copies]
     return "\n".join(lines)
+
+
+def _line(copy: Copy, has: str) -> str:
+    zone = f" in zone {copy.zone}" if copy.zone else ""
+    role = {"now": "owner", "both": "owner", "before": "owner until the change of nodes is over"}[copy.owner]
+    return f"  {copy.node}{zone}: {role}, " + (f"has {has}" if copy.answers else "does not answer")

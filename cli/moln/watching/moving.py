@@ -47,7 +47,7 @@ class Share(_Answer):
 class Move(_Answer):
     """What happens to a key, to a bucket's own record or to an upload."""
 
-    kind: Literal["bucket", "object", "upload"]
+    kind: Literal["bucket", "object", "upload", "body"]
     bucket: str
     key: str
     rows: int

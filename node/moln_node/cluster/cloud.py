@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from moln_node.cluster import locking, records
-from moln_node.cluster.errors import PeerError
+from moln_node.cluster.apart import Apart
+from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.listings import Listings
 from moln_node.cluster.messages import PartsAsk, SlotWrite, UsageAsk
 from moln_node.cluster.readings import CloudReading, Located
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from moln_node.store.reading import Held
     from moln_spec.classes import Assignment, Candidate
 
+_TRIES: Final = 3
+
 
 class CloudObjects:
     """Buckets, objects and uploads of the cloud that this node is one of. Every method is as `Objects` has it."""
@@ -66,6 +69,7 @@ class CloudObjects:
         self._registers = registers
         self._buckets = buckets
         self._listings = Listings(members, registers)
+        self.apart = Apart(self, registers)
         self._uploads = Uploads(self, members, registers, self._listings)
 
     async def create_bucket(self, bucket: Bucket) -> None:
@@ -128,26 +132,39 @@ class CloudObjects:
         """See `Objects.put`."""
         known = await self._buckets.get(bucket)
         await self.require_room(known, size)
-        chosen = self._local.choose(bucket, key, attributes, size, storage_class)
+        chosen, place = self._local.choose(bucket, key, attributes, size, storage_class)
         register = Register(Space.OBJECTS, key, bucket, known.incarnation)
-        supply, sealed, staged = await self.take(register, body, size, seal, chosen)
-        try:
-            known = await self.same(known)
-            row_at = partial(
+
+        def row_of(sealed: Sealed, null: bool, body: str = "") -> Callable[[bytes], Row]:  # noqa: FBT001 (a closure)
+            return partial(
                 records.object_row,
                 attributes=attributes,
                 size=size,
                 sealed=sealed,
                 storage_class=chosen,
-                null=known.bucket.versioning is not Versioning.ENABLED,
+                null=null,
                 modified_ms=wall_ms(),
                 assigned=storage_class is None,
+                body=body,
             )
-            row = await self.put_row(register, row_at, supply, precondition)
+
+        if place and size:
+            async with self.apart.writing(register, place, chosen, body, size, seal) as written:
+                null = await self._takes_null(known)
+                row_at = written.naming(row_of(written.sealed, null, written.body))
+                row = await self.put_row(register, row_at, lambda _, row: SlotWrite(row), precondition)
+            return records.record(bucket, key, row)
+        supply, sealed, staged = await self.take(register, body, size, seal, chosen)
+        try:
+            row = await self.put_row(register, row_of(sealed, await self._takes_null(known)), supply, precondition)
         except BaseException:
             await asyncio.shield(self.forget(staged))
             raise
         return records.record(bucket, key, row)
+
+    async def _takes_null(self, known: Known) -> bool:
+        """Whether a new object of the bucket is its key's null version now; NoSuchBucketError if it is another one."""
+        return (await self.same(known)).bucket.versioning is not Versioning.ENABLED
 
     async def put_row(
         self,
@@ -230,8 +247,10 @@ class CloudObjects:
                 f"the bucket would hold {used + size} bytes, its quota is {quota}: delete objects or raise the quota"
             )
 
-    def choose(self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None) -> str:
-        """The storage class of a new object."""
+    def choose(
+        self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None
+    ) -> tuple[str, str]:
+        """The storage class of a new object, and the place of its bytes: empty where they are with the record."""
         return self._local.choose(bucket, key, attributes, size, requested)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> Record:
@@ -243,21 +262,38 @@ class CloudObjects:
         return CloudReading(self._members, lambda sight: self._locate(bucket, key, version_id, sight))
 
     async def _locate(self, bucket: str, key: str, version_id: str | None, sight: Sight | None = None) -> Located:
-        """Find a version, and who holds it."""
+        """Find a version, and who holds it; its bytes only with a `sight`."""
         known = await self._buckets.get(bucket)
         register = Register(Space.OBJECTS, key, bucket, known.incarnation)
+        for _ in range(_TRIES):
+            located = await self._locate_in(register, version_id, sight)
+            if located is not None:
+                return located
+        raise UnavailableError("the bytes that the record names are with none of their owners: try again")
+
+    async def _locate_in(self, register: Register, version_id: str | None, sight: Sight | None) -> Located | None:
+        """As `_locate`; None where the body that the record named is gone, as when another one took its place."""
+        bucket, key = register.bucket, register.key
         slot = None if version_id is None else records.slot_of(version_id)
         one = self._members.now.policy(register).read == "one"
         view = await (self._registers.glance if one else self._registers.look)(register, slot, sight)
         row = records.live_row(view, version_id)
         holders = tuple(sorted(view.holders[row.slot], key=lambda name: (name != self._members.me, name)))
-        held = None if sight is None else self._held(register, row, sight)
+        apart = bool(row.document.body)
+        held = None if sight is None or apart else self._held(register, row, sight)
         if held is not None:
             parts = held.parts
         else:
-            parts = await self._parts(register, row, holders) if row.document.upload else ()
+            parts = await self.parts_of(register, row, holders) if row.document.upload else ()
         latest = version_id is None or row.slot == NULL_SLOT
-        return Located(register, row, records.record(bucket, key, row, parts=parts, latest=latest), holders, held)
+        record = records.record(bucket, key, row, parts=parts, latest=latest)
+        if sight is None or not apart:
+            return Located(register, row, record, holders, held)
+        found = await self.apart.find(register, row.document.body, sight)
+        if found is None:
+            return None
+        there, body, owners = found
+        return Located(there, body, record, tuple(sorted(owners)), self._held(there, body, sight))
 
     def _held(self, register: Register, row: Row, sight: Sight) -> Held | None:
         """The bytes of the version where this node has them; CorruptError if they are bad and nobody else has any."""
@@ -269,7 +305,7 @@ class CloudObjects:
             self._members.own.damaged(register, row, str(error))
             return None
 
-    async def _parts(self, register: Register, row: Row, holders: Sequence[str]) -> Parts:
+    async def parts_of(self, register: Register, row: Row, holders: Sequence[str]) -> Parts:
         """What a version was uploaded as."""
         for holder in holders:
             try:

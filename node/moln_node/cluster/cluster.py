@@ -24,6 +24,7 @@ from moln_node.cluster.repair import Repair
 from moln_node.cluster.routes import add_routes
 from moln_node.cluster.shedding import Shedding
 from moln_node.cluster.sweep import Sweep
+from moln_node.cluster.unnamed import Unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,7 @@ class Cluster:
         self.passes = Passes(members, self.repair, self.joining.introduce)
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
         self.graves = Graves(members)
+        self.unnamed = Unnamed(members, self.registers)
         members.own.strays = self.strays
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -94,6 +96,7 @@ class Cluster:
             "owed": members.owed.run(),
             "sweep": cluster.sweep.run(),
             "graves": cluster.graves.run(),
+            "unnamed": cluster.unnamed.run(),
             "passes": cluster.passes.run(),
             "shedding": cluster.shedding.run(),
             "joining": cluster.joining.run(),

@@ -1,15 +1,16 @@
 """What this node holds, register by register, and which of it its owners do not hold alike.
 
-Used by the sweep, by passes and by shedding: each walks the disk a page at a time, in the same order.
+Used by the sweep, by passes, by shedding and by what collects: each walks the disk a page at a time, in the same order.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import FingerprintsAsk, Scan
+from moln_node.cluster.messages import FingerprintsAsk, Report, ReportAsk, Scan
 from moln_node.store.registers import IN_BUCKETS, Register, Space
 from moln_node.store.scan import AFTER_ALL, Query
 
@@ -59,6 +60,15 @@ async def fingerprints(now: Obeyed, name: str, registers: Sequence[Register]) ->
     first = registers[0]
     message = FingerprintsAsk(first.space, first.bucket, first.incarnation, tuple(one.key for one in registers))
     return dict(zip(registers, (await now.replica(name).fingerprints(message)).of, strict=True))
+
+
+async def is_calm(now: Obeyed) -> bool:
+    """Whether no change is under way, and every node of the map obeys it, counts, and holds nothing that others own."""
+    if now.map.change is not None:
+        return False
+    asked = [now.replica(name).report(ReportAsk()) for name in now.owners.everyone]
+    reports = await asyncio.gather(*asked, return_exceptions=True)
+    return all(isinstance(r, Report) and r.epoch == now.map.epoch and r.strays == 0 for r in reports)
 
 
 async def owners_have(

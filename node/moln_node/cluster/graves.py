@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster import comparing
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Collect, Report, ReportAsk
+from moln_node.cluster.messages import Collect
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import IN_BUCKETS, Register
 
@@ -78,7 +78,7 @@ class Graves:
         if self._epoch != now.map.epoch:
             self._epoch = now.map.epoch
             self._confirmed.clear()
-        if not await self._is_calm(now):
+        if now.alone or not await comparing.is_calm(now):
             return 0
         before, self._confirmed = self._confirmed, {}
         loop = asyncio.get_running_loop()
@@ -98,14 +98,6 @@ class Graves:
         if collected:
             _log.info("what was left of %d deleted keys and uploads is dropped", collected)
         return collected
-
-    async def _is_calm(self, now: Obeyed) -> bool:
-        """Whether every node of the map obeys this very map, counts, and holds nothing that others own."""
-        if now.map.change is not None or now.alone:
-            return False
-        asked = [now.replica(name).report(ReportAsk()) for name in now.owners.everyone]
-        reports = await asyncio.gather(*asked, return_exceptions=True)
-        return all(isinstance(r, Report) and r.epoch == now.map.epoch and r.strays == 0 for r in reports)
 
     async def _collect_these(
         self, now: Obeyed, graves: Iterable[Register], before: dict[Register, _Confirmed], lag: float

@@ -60,10 +60,13 @@ class LocalStore:
         """The storage class of a candidate object, and why."""
         return assign(self._map.storage_classes, self._map.assignment_rules, candidate)
 
-    def choose(self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None) -> str:
-        """The storage class of a new object."""
+    def choose(
+        self, bucket: str, key: str, attributes: Attributes, size: int | None, requested: str | None
+    ) -> tuple[str, str]:
+        """The storage class of a new object, and the place of its bytes: empty where they are with the record."""
         if requested is None and not self._map.assignment_rules:
-            return next((c.name for c in self._map.storage_classes if c.default), self._map.storage_classes[0].name)
+            chosen = next((c.name for c in self._map.storage_classes if c.default), self._map.storage_classes[0].name)
+            return chosen, self.place(chosen, None)
         candidate = Candidate(
             bucket=bucket,
             key=key,
@@ -72,16 +75,26 @@ class LocalStore:
             metadata=dict(attributes.metadata),
             requested_class=requested,
         )
-        return self.assign(candidate).storage_class
+        assigned = self.assign(candidate)
+        return assigned.storage_class, self.place(assigned.storage_class, assigned.pool)
+
+    def place(self, storage_class: str, pool: str | None) -> str:
+        """Where bytes of a class, or pinned to a pool, live apart from their records; empty: with them."""
+        wanted = storage_class if pool is None else f"@{pool}"
+        return wanted if any(place.name == wanted for place in self._map.places) else ""
 
     def today(self, bucket: str, key: str, document: RecordDocument) -> Assignment:
-        """What an object that is kept would be assigned, were it written today and no class asked for."""
+        """What an object that is kept would be assigned, were it written today; the class that was asked for stays.
+
+        UnknownStorageClassError where that is not in the map any more.
+        """
         candidate = Candidate(
             bucket=bucket,
             key=key,
             content_type=document.headers.get("content-type", ""),
             size=None if document.upload else document.size,
             metadata=document.metadata,
+            requested_class=None if document.assigned else document.storage_class,
         )
         return self.assign(candidate)
 

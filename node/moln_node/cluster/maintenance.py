@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from moln_node.cluster import comparing, records
 from moln_node.cluster.messages import Ask
 from moln_node.cluster.quorum import merge
-from moln_node.cluster.rewriting import Reassigning, Rewriting
+from moln_node.cluster.reassigning import Reassigning
+from moln_node.cluster.rewriting import Rewriting
 from moln_node.cluster.sight import Sight
 from moln_node.store import orphans as store_orphans
 from moln_node.store.errors import CorruptError, NoSuchBucketError
@@ -21,7 +22,7 @@ from moln_spec.version import Version
 if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
-    from moln_node.cluster.rewriting import Scope
+    from moln_node.cluster.walking import Scope
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
 
@@ -75,7 +76,9 @@ async def repair(cluster: Cluster, report: Report, *, dry_run: bool = True) -> N
 
 
 async def reassign(local: LocalStore, cluster: Cluster, report: Report, scope: Scope, *, dry_run: bool = True) -> None:
-    """Give objects the storage class that the rules say today, unless `dry_run`; those keep it that a client asked for.
+    """Give objects the storage class that the rules say today, and bring their bytes to its place, unless `dry_run`.
+
+    Those keep their class that a client asked for.
 
     Counts versions gone through of a total, those that rules would have in another class and that it is this node's to
     tell of, their bytes, those reassigned, and those of which too few owners answer. Each that differs is a finding.

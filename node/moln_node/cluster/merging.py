@@ -34,11 +34,15 @@ _SLACK: Final = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What is listed: the registers of one space of one bucket (none for the buckets themselves)."""
+    """What is listed: the registers of one space of one bucket (none for the buckets themselves).
+
+    All of them have the owners of `alike`, if that is given.
+    """
 
     space: Space
     bucket: str = ""
     incarnation: bytes = b""
+    alike: Register | None = None
 
     def register(self, key: bytes) -> Register:
         """The register of a listed key."""
@@ -62,7 +66,7 @@ class Merging:
             async for own in self._own(query):
                 yield own
             return
-        share = query.limit * self._members.owners.share(self._where.bucket)
+        share = query.limit * (1.0 if self._where.alike else self._members.owners.share(self._where.bucket))
         each = msgspec.structs.replace(query, limit=int(share * _SLACK) + _LEAST)
         start: Place | None = query.start
         while start is not None:
@@ -93,7 +97,9 @@ class Merging:
     async def _pages(self, now: Obeyed, query: Query) -> dict[str, Page] | None:
         """A page of each node, of so many that every partition has a quorum among them; None: a node is ahead."""
         message = self._scan(query)
-        fan = Fan({name: now.replica(name).scan(message) for name in self._among or now.owners.everyone})
+        alike = self._where.alike
+        asked = now.electorate(alike).readers if alike else self._among or now.owners.everyone
+        fan = Fan({name: now.replica(name).scan(message) for name in asked})
         pages: dict[str, Page] = {}
         failures: list[str] = []
         deadline = asyncio.get_running_loop().time() + _PAGE_SECONDS
@@ -112,6 +118,8 @@ class Merging:
         raise UnavailableError("too few nodes can be reached to list: " + "; ".join(failures))
 
     def _enough(self, now: Obeyed, pages: Mapping[str, Page]) -> bool:
+        if self._where.alike is not None:
+            return now.electorate(self._where.alike).settled(pages.keys())
         if self._where.space == Space.BUCKETS:
             return now.owners.bucket.settled(pages.keys())
         return now.owners.are_covered_by(pages.keys(), self._where.bucket)

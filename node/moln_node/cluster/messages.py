@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from moln_node.store.documents import Parts  # noqa: TC001 (msgspec reads the annotations)
+from moln_node.store.naming import Body  # noqa: TC001
 from moln_node.store.registers import KeyState, Register, Row
 from moln_node.store.scan import Page, Query
 from moln_node.store.steps.replica import Vote
@@ -87,6 +88,24 @@ class Collected(msgspec.Struct, array_like=True, frozen=True):
     """How many of them were dropped: those that were still as the fingerprint says."""
 
     registers: int
+
+
+class Named(msgspec.Struct, array_like=True, frozen=True):
+    """Which of these bodies do your copies of their keys' records, or of uploads, name? See `naming.Body`.
+
+    With `bar` the answer holds from now on: what is older than that ballot is accepted no more, of any register.
+    """
+
+    bucket: str
+    incarnation: bytes
+    bodies: tuple[Body, ...]
+    bar: bytes = b""
+
+
+class NamedAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """Of each of them, in order, whether it is named."""
+
+    of: tuple[bool, ...]
 
 
 class Staged(msgspec.Struct, array_like=True, frozen=True):
@@ -200,6 +219,8 @@ _DECODERS: Final = {
         Install,
         Collect,
         Collected,
+        Named,
+        NamedAnswer,
         Vote,
         Staged,
         Scan,

@@ -1,6 +1,7 @@
 """Owners: which nodes of the map hold which register. The one place that answers it. Pure.
 
-Records and bytes of a key live together on the owners of its partition; a bucket's register is held by every node.
+Records of a key live on the owners of its partition, and so do its bytes, unless they are apart: then these, and the
+parts of uploads, live in a place, on the owners of the partition among its pools. A bucket's register is on every node.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from moln_node.cluster import uploadkeys
+from moln_node.cluster import bodykeys, uploadkeys
 from moln_node.cluster.electorate import Electorate, Owning
 from moln_node.store.registers import Register, Space
 from moln_spec import placement
@@ -50,6 +51,7 @@ class Owners:
         self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}
         self._covered: dict[tuple[str | None, frozenset[str]], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
+        self._of_body = lru_cache(maxsize=4096)(self._find_body)
         self._policy_of_key = lru_cache(maxsize=4096)(self._find_policy)
         self.share = lru_cache(maxsize=512)(self._share)
 
@@ -57,6 +59,12 @@ class Owners:
         """The electorate of an object's key."""
         rules = (self._now.rule(bucket, key), None if self._before is None else self._before.rule(bucket, key))
         return self._table(*rules)[placement.partition_of(bucket, key, self._partitions)]
+
+    def _find_body(self, bucket: str, key: str, place: str) -> Electorate:
+        """The electorate of what is in a place of an object's key."""
+        before = None if self._before is None else self._before.body_rule(bucket, key, place)
+        table = self._table(self._now.body_rule(bucket, key, place), before)
+        return table[placement.partition_of(bucket, key, self._partitions)]
 
     def _table(self, now: Replication, before: Replication | None) -> tuple[Electorate, ...]:
         """The electorate of each partition."""
@@ -74,17 +82,20 @@ class Owners:
 
     def of(self, register: Register) -> Electorate:
         """The electorate of a register."""
-        return self.bucket if register.space == Space.BUCKETS else self.of_key(register.bucket, _object_key(register))
+        if register.space == Space.BUCKETS:
+            return self.bucket
+        key, place = _object_key(register), _place(register)
+        return self._of_body(register.bucket, key, place) if place else self.of_key(register.bucket, key)
 
     def policy(self, register: Register) -> MapPolicy:
         """How many owners a write or a read of a register waits for.
 
-        Of buckets always a majority; of uploads and their parts at least that, since completing rests on them.
+        Of buckets always a majority; of uploads, their parts and bodies at least that, since records rest on them.
         """
         if not self._policies or register.space == Space.BUCKETS:
             return _MAJORITIES
         found = self._policy_of_key(register.bucket, _object_key(register))
-        return _MAJORITIES if register.space == Space.UPLOADS and found.write == "one" else found
+        return found if register.space == Space.OBJECTS or found.write != "one" else _MAJORITIES
 
     def _find_policy(self, bucket: str, key: str) -> MapPolicy:
         return placement.most_specific(self._policies, bucket, key) or _MAJORITIES
@@ -122,7 +133,18 @@ class Owners:
 
 
 def _object_key(register: Register) -> str:
-    return uploadkeys.object_key(register.key) if register.space == Space.UPLOADS else register.key
+    if register.space == Space.UPLOADS:
+        return uploadkeys.object_key(register.key)
+    return bodykeys.object_key(register.key) if register.space == Space.BODIES else register.key
+
+
+def _place(register: Register) -> str:
+    """The place of what is apart from its record; an upload itself is with the records."""
+    if register.space == Space.BODIES:
+        return bodykeys.place_of(bodykeys.body_of(register.key))
+    if register.space == Space.UPLOADS and not uploadkeys.is_upload(register.key):
+        return bodykeys.place_of(uploadkeys.upload_id(register.key))
+    return ""
 
 
 def _owning(members: Iterable[Member]) -> Owning:

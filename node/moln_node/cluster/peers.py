@@ -16,7 +16,16 @@ import msgspec
 from moln_node import tracing
 from moln_node.cluster import messages
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
-from moln_node.cluster.messages import Collected, Enrolled, Fingerprints, PartsAnswer, Report, Staged, UsageAnswer
+from moln_node.cluster.messages import (
+    Collected,
+    Enrolled,
+    Fingerprints,
+    NamedAnswer,
+    PartsAnswer,
+    Report,
+    Staged,
+    UsageAnswer,
+)
 from moln_node.logs import REQUEST_HEADER, request_id
 from moln_node.store.errors import StorageFullError
 from moln_node.store.registers import KeyState
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
         Enroll,
         FingerprintsAsk,
         Install,
+        Named,
         PartsAsk,
         Prepare,
         ReportAsk,
@@ -128,6 +138,10 @@ class RemoteReplica:
     async def collect(self, message: Collect) -> Collected:
         """See `Replica.collect`."""
         return await self._call("collect", message, Collected)
+
+    async def named(self, message: Named) -> NamedAnswer:
+        """See `Replica.named`."""
+        return await self._call("named", message, NamedAnswer)
 
     async def scan(self, message: Scan) -> Page:
         """See `Replica.scan`."""

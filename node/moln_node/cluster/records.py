@@ -67,8 +67,12 @@ def object_row(
     modified_ms: int,
     upload: str = "",
     assigned: bool = False,
+    body: str = "",
 ) -> Row:
-    """The row of a new object; `assigned` says that its class was not asked for by the client."""
+    """The row of a new object.
+
+    `assigned` says that its class was not asked for by the client, `body` names its body where that is apart.
+    """
     document = RecordDocument(
         flags=(Flag.NULL if null else 0) | (Flag.ASSIGNED if assigned else 0),
         modified_ms=modified_ms,
@@ -86,6 +90,15 @@ def object_row(
         encryption=attributes.encryption,
         plain_size=-1 if sealed.size is None else sealed.size,
         lock=documents.lock_tuple(attributes.lock),
+        body=body,
+    )
+    return Row(version, version, document)
+
+
+def body_row(version: bytes, size: int, etag: str, storage_class: str, *, modified_ms: int, upload: str = "") -> Row:
+    """The row of a body that is apart from its record, in a register of its own."""
+    document = RecordDocument(
+        Flag.NULL, modified_ms, size, etag, storage_class, "", {}, {}, {}, "", None, (), 0, upload
     )
     return Row(version, version, document)
 

@@ -187,7 +187,8 @@ class Registers:
     ) -> Row:
         """Write a row whatever the register holds, in one round; the row at the version that it got.
 
-        Where the policy says so it counts as soon as one owner has it, which then owes it to the others.
+        Where the policy says so it counts as soon as one owner has it, which then owes it to the others; a record whose
+        body is apart waits for a majority.
 
         Raises:
             UnavailableError: it may or may not have come about.
@@ -198,7 +199,8 @@ class Registers:
             row = row_at(ballot)
             now = self._cloud.now
             try:
-                if now.policy(register).write == "one" and len(now.electorate(register).owners) > 1:
+                early = now.policy(register).write == "one" and not row.document.body
+                if early and len(now.electorate(register).owners) > 1:
                     await self._owe(now, register, row, supply, deadline)
                 else:
                     await self._insist(register, ballot, (row,), supply, deadline)

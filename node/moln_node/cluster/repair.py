@@ -135,7 +135,7 @@ class Repair:
                 and await self._tell(now, register, owner, KeyState(), view)
             ):
                 return
-        raise UnavailableError(f"{register.bucket}/{register.key!r} can't be taken over from the other owners now")
+        raise UnavailableError(f"{register.path!r} can't be taken over from the other owners now")
 
     async def is_held(self, now: Obeyed, register: Register) -> bool:
         """Whether all other owners hold everything that this node has of a register, or newer."""
@@ -157,7 +157,7 @@ class Repair:
 
     def damaged(self, register: Register, row: Row, why: str) -> None:
         """Bytes of this node's own are bad: get good ones from another owner, in the background."""
-        _log.error("%s/%r is damaged here, and is read from another owner: %s", register.bucket, register.key, why)
+        _log.error("%r is damaged here, and is read from another owner: %s", register.path, why)
         if (register, row.version) not in self._healing:
             self._healing.add((register, row.version))
             self.found += 1
@@ -176,11 +176,11 @@ class Repair:
     async def _heal_from(self, register: Register, row: Row, owner: str) -> bool:
         try:
             if await self._members.own.heal(register, row, owner):
-                _log.warning("%s/%r is whole again here", register.bucket, register.key)
+                _log.warning("%r is whole again here", register.path)
                 self.healed += 1
                 return True
         except (PeerError, StoreError) as error:
-            _log.info("%s/%r can't be healed from %s: %s", register.bucket, register.key, owner, error)
+            _log.info("%r can't be healed from %s: %s", register.path, owner, error)
         return False
 
     @staticmethod

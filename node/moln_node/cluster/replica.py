@@ -23,6 +23,7 @@ from moln_node.cluster.messages import (
     Collected,
     Enrolled,
     Fingerprints,
+    NamedAnswer,
     PartsAnswer,
     PartsAsk,
     Report,
@@ -31,7 +32,7 @@ from moln_node.cluster.messages import (
     UsageAnswer,
 )
 from moln_node.cluster.sight import Sight
-from moln_node.store import disks, lookup, registers, scan
+from moln_node.store import disks, lookup, naming, registers, scan
 from moln_node.store.errors import CorruptError
 from moln_node.store.model import Sealed
 from moln_node.store.registers import KeyState, Register, Space
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         Enroll,
         FingerprintsAsk,
         Install,
+        Named,
         Prepare,
         ReportAsk,
         Scan,
@@ -102,6 +104,10 @@ class Replica(Protocol):
 
     async def collect(self, message: Collect) -> Collected:
         """Drop tombstones that all owners hold."""
+        ...
+
+    async def named(self, message: Named) -> NamedAnswer:
+        """Which bodies the owner's records name."""
         ...
 
     async def scan(self, message: Scan) -> Page:
@@ -158,8 +164,8 @@ class LocalReplica:
         store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
-        collected: nor below this one, the newest of the tombstones that were dropped.
-        generation: another one whenever tombstones are dropped: what was seen of this node before may be older.
+        collected: nor below this one, the newest of tombstones that were dropped, or of bars to names of bodies.
+        generation: another one whenever either happens: what was seen of this node before may be older.
         strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
@@ -287,6 +293,30 @@ class LocalReplica:
         committing = self.store.commit(drop)
         committing.add_done_callback(lambda _: leave())
         return await asyncio.shield(committing)
+
+    async def named(self, message: Named, epoch: int) -> NamedAnswer:
+        """See `Replica.named`."""
+        self._require_vote()
+        leave = self.gate.enter(epoch)
+
+        def bar(tx: Transaction) -> NamedAnswer:
+            of = naming.named(tx.db, tx.buckets.get(message.bucket), message.incarnation, message.bodies)
+            if not all(of):
+                self.generation += 1
+                self.collected = max(self.collected, message.bar)
+                disks.keep_collected(tx, self.collected)
+            return NamedAnswer(of)
+
+        if message.bar:
+            committing = self.store.commit(bar)
+            committing.add_done_callback(lambda _: leave())
+            return await asyncio.shield(committing)
+        try:
+            row = self.store.buckets.get(message.bucket)
+            asked = message.incarnation, message.bodies
+            return NamedAnswer(await self.store.look(lambda db: naming.named(db, row, *asked)))
+        finally:
+            leave()
 
     async def heal(self, register: Register, row: Row, source: str) -> bool:
         """Replace the damaged bytes of a version with those of another owner; whether that was done."""
@@ -602,6 +632,10 @@ class OwnReplica:
     async def collect(self, message: Collect) -> Collected:
         """See `Replica.collect`."""
         return await self._local.collect(message, self._epoch)
+
+    async def named(self, message: Named) -> NamedAnswer:
+        """See `Replica.named`."""
+        return await self._local.named(message, self._epoch)
 
     async def scan(self, message: Scan) -> Page:
         """See `Replica.scan`."""

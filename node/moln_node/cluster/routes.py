@@ -21,6 +21,7 @@ from moln_node.cluster.messages import (
     Enroll,
     FingerprintsAsk,
     Install,
+    Named,
     PartsAsk,
     Prepare,
     ReportAsk,
@@ -50,6 +51,7 @@ def add_routes(app: web.Application, replica: LocalReplica) -> None:
         ("accept", _at_epoch(Accept, replica.accept)),
         ("install", _at_epoch(Install, replica.install)),
         ("collect", _at_epoch(Collect, replica.collect)),
+        ("named", _at_epoch(Named, replica.named)),
         ("scan", _at_epoch(Scan, replica.scan)),
         ("parts", _answering(PartsAsk, replica.parts)),
         ("usage", _answering(UsageAsk, replica.usage)),
@@ -133,6 +135,8 @@ async def _send(request: web.Request, blocks: AsyncIterator[bytes], length: int)
         async for block in blocks:
             await response.write(block)
         await response.write_eof()
+    except ConnectionError:  # its reader went away, or has read enough
+        return response
     except BaseException:
         if request.transport is not None:
             request.transport.abort()

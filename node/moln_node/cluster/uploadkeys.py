@@ -50,8 +50,8 @@ def object_key(register_key: str) -> str:
 
 
 def upload_id(register_key: str) -> str:
-    """The id of an upload, from its register."""
-    return register_key.rpartition(_END)[2]
+    """The id of an upload, from its register or from a part's."""
+    return register_key.rpartition(_END)[2].partition("/")[0]
 
 
 def part_number(register_key: str) -> int:

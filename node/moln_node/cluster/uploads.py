@@ -1,17 +1,21 @@
 """Multipart uploads: an upload is a register, and so is each part, all on the key's owners.
 
 Completing one is a single accept: the owners make a record of the parts that it names and end the upload with them, in
-one transaction each. No byte is copied.
+one transaction each. No byte is copied. Where bytes are apart from records, the parts are with the owners of the body:
+first these make them the body, then the record's owners take the record that names it, and end the upload.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from moln_node.cluster import records, uploadkeys
+from moln_node.cluster import bodykeys, records, uploadkeys
+from moln_node.cluster.apart import Assembly
+from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.merging import Merging, Where
 from moln_node.cluster.messages import SlotWrite
 from moln_node.cluster.registers import Change
@@ -28,12 +32,14 @@ from moln_spec.version import Version
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from moln_node.cluster.apart import Written
     from moln_node.cluster.buckets import Known
     from moln_node.cluster.cloud import CloudObjects
     from moln_node.cluster.listings import Listings
     from moln_node.cluster.members import Members
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
+    from moln_node.store.documents import Parts
     from moln_node.store.model import Attributes, Precondition, Record, Retention, Sealed
 
 _MOST_PARTS = 10_000
@@ -54,8 +60,8 @@ class Uploads:
     ) -> Upload:
         """Begin an upload; its id sorts by when it began."""
         known = await self._cloud.known(bucket)
-        chosen = self._cloud.choose(bucket, key, attributes, None, requested)
-        upload_id = Version.from_bytes(await self._registers.ballot()).encode()
+        chosen, place = self._cloud.choose(bucket, key, attributes, None, requested)
+        upload_id = bodykeys.name(Version.from_bytes(await self._registers.ballot()).encode(), place)
         document = RecordDocument(
             flags=Flag.NULL | (Flag.ASSIGNED if requested is None else 0),
             modified_ms=wall_ms(),
@@ -129,7 +135,8 @@ class Uploads:
         self, known: Known, key: str, upload_id: str, after: int = -1, limit: int = _MOST_PARTS
     ) -> AsyncIterator[tuple[int, Row]]:
         """The parts that a majority of the owners has, by number."""
-        merging = Merging(self._members, self._registers, _where(known))
+        alike = _register(known, uploadkeys.part(key, upload_id, 0))
+        merging = Merging(self._members, self._registers, replace(_where(known), alike=alike))
         start = uploadkeys.part(key, upload_id, after + 1).encode()
         query = Query((start, b""), past(uploadkeys.parts(key, upload_id).encode()), limit)
         found = 0
@@ -161,36 +168,76 @@ class Uploads:
             return await self._cloud.head(bucket, key)
         if any(part.number >= follower.number for part, follower in pairwise(wanted)):
             raise InvalidPartError("a part is named twice, or out of order")
-        there = {number: row async for number, row in self._rows(known, key, upload_id)}
-        chosen = [_chosen(part, there.get(part.number)) for part in wanted]
-        parts = documents.parts_tuple(tuple(_part(number, row) for number, row in chosen))
-        taken = tuple((uploadkeys.part(key, upload_id, number), row.version) for number, row in chosen)
         ends = (uploadkeys.upload(key, upload_id), uploadkeys.parts(key, upload_id))
-        size = sum(row.document.size for _, row in chosen)
         modified_ms = wall_ms()
         attributes = upload.attributes
         if retention is not None and not attributes.lock.retention.mode:
             attributes = replace(attributes, lock=replace(attributes.lock, retention=retention))
 
-        def row_at(version: bytes) -> Row:
-            null = known.bucket.versioning is not Versioning.ENABLED
-            return records.object_row(
-                version,
-                attributes,
-                size,
-                sealed,
-                upload.storage_class,
-                null=null,
+        def row_of(size: int, body: str = "") -> Callable[[bytes], Row]:
+            return partial(
+                records.object_row,
+                attributes=attributes,
+                size=size,
+                sealed=sealed,
+                storage_class=upload.storage_class,
+                null=known.bucket.versioning is not Versioning.ENABLED,
                 modified_ms=modified_ms,
                 upload=upload_id,
                 assigned=upload.assigned,
+                body=body,
             )
+
+        if bodykeys.place_of(upload_id):
+            written, size, parts = await self._body(known, register, upload, wanted, sealed, precondition)
+            row_at = written.naming(row_of(size, written.body))
+            taken: tuple[tuple[str, bytes], ...] = ()
+        else:
+            assembly = await self._assembly(known, key, upload_id, wanted)
+            parts, taken = assembly.parts, assembly.taken
+            row_at = row_of(assembly.size)
 
         def supply(_: str, row: Row) -> SlotWrite:
             return SlotWrite(row, parts=parts, upload=ends, taken=taken)
 
         row = await self._cloud.put_row(register, row_at, supply, precondition)
         return records.record(bucket, key, row, parts=parts)
+
+    async def _assembly(self, known: Known, key: str, upload_id: str, wanted: Sequence[Part]) -> Assembly:
+        """What the wanted parts amount to; InvalidPartError if one is not there."""
+        there = {number: row async for number, row in self._rows(known, key, upload_id)}
+        chosen = [_chosen(part, there.get(part.number)) for part in wanted]
+        return Assembly(
+            size=sum(row.document.size for _, row in chosen),
+            parts=documents.parts_tuple(tuple(_part(number, row) for number, row in chosen)),
+            taken=tuple((uploadkeys.part(key, upload_id, number), row.version) for number, row in chosen),
+            prefix=uploadkeys.parts(key, upload_id),
+        )
+
+    async def _body(
+        self,
+        known: Known,
+        register: Register,
+        upload: Upload,
+        wanted: Sequence[Part],
+        sealed: Sealed,
+        precondition: Precondition | None,
+    ) -> tuple[Written, int, Parts]:
+        """Make the wanted parts the body that the record will name, or find what an earlier try has made of them."""
+        apart, upload_id = self._cloud.apart, upload.id
+        made = await apart.assembled(register, upload_id)
+        if made is not None:
+            if [(part.number, part.etag) for part in wanted] != [(number, etag) for number, _, etag, *_ in made[1]]:
+                raise InvalidPartError("an earlier try to complete this upload named other parts: name those")
+            written = await apart.refresh(register, upload_id, sealed)
+            if written is None:
+                raise UnavailableError("the upload is being completed or aborted by another request: try again")
+            return written, *made
+        assembly = await self._assembly(known, register.key, upload_id, wanted)
+        if precondition is not None:  # as far as it is known before the parts end
+            records.require(await self._registers.look(register), precondition)
+        written = await apart.assemble(register, upload_id, upload.storage_class, sealed, assembly)
+        return written, assembly.size, assembly.parts
 
     async def abort(self, bucket: str, key: str, upload_id: str) -> None:
         """Drop an upload and its parts; NoSuchUploadError."""

@@ -35,6 +35,8 @@ class Totals:
     damage_healed: int
     sweep_differing: int
     graves_collected: int = 0
+    unnamed_dropped: int = 0
+    unnamed_bytes: int = 0
     unanswered: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -127,6 +129,8 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
             damage_healed=cluster.repair.healed,
             sweep_differing=cluster.sweep.differed,
             graves_collected=cluster.graves.collected,
+            unnamed_dropped=cluster.unnamed.dropped,
+            unnamed_bytes=cluster.unnamed.bytes,
             unanswered=cluster.members.session.unanswered,
         ),
         swept=cluster.sweep.ended,

@@ -177,6 +177,8 @@ class _Totals(Collector):
             ("commit_seconds", "Time that they took.", activity.commit_seconds),
             ("collected_bodies", "Bodies without a reference that were removed.", activity.collected),
             ("graves_collected", "Deleted keys whose owners were asked to drop the rest.", totals.graves_collected),
+            ("unnamed_dropped", "Bodies apart that no record named, dropped by their owners.", totals.unnamed_dropped),
+            ("unnamed_dropped_bytes", "Bytes of these, each counted once.", totals.unnamed_bytes),
         ):
             yield CounterMetricFamily(f"moln_node_{name}", meaning, value=value)
         unanswered = CounterMetricFamily(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moln_node.cluster import maintenance
-from moln_node.cluster.rewriting import Scope
+from moln_node.cluster.walking import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

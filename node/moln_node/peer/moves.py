@@ -14,8 +14,13 @@ from moln_spec.model import Document
 if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
 
-Kind = Literal["bucket", "object", "upload"]
-_KINDS: Final[dict[int, Kind]] = {Space.BUCKETS: "bucket", Space.OBJECTS: "object", Space.UPLOADS: "upload"}
+Kind = Literal["bucket", "object", "upload", "body"]
+_KINDS: Final[dict[int, Kind]] = {
+    Space.BUCKETS: "bucket",
+    Space.OBJECTS: "object",
+    Space.UPLOADS: "upload",
+    Space.BODIES: "body",
+}
 _SPACES: Final = {kind: Space(space) for space, kind in _KINDS.items()}
 
 
@@ -44,7 +49,7 @@ class Share(Document):
 
 
 class Move(Document):
-    """What the change does to a key, a bucket's settings or an upload; rows are versions, tombstones too."""
+    """What the change does to a key, a bucket's settings, an upload or a body; rows are versions, tombstones too."""
 
     kind: Kind
     bucket: str

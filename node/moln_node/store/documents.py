@@ -71,8 +71,8 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `past` are the versions, each with its ballot, that this null version lately took the place of on this node; it
     never leaves the node. `size` is that of the bytes; where they are encrypted, `encryption` says how, and
     `plain_size` is what the client wrote. `lock` is mode, end and legal hold. `packing` is how this node has packed the
-    bytes (`packing.packing`); it never leaves the node either. `body` names the body where that is apart from the record:
-    then no bytes are with it.
+    bytes (`packing.packing`); it never leaves the node either. `body` names the body where that is apart from the
+    record, which then has no bytes with it.
     """
 
     flags: int

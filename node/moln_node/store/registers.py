@@ -1,9 +1,10 @@
 """Registers: what the owners of a key agree on, as one of them keeps it. Vocabulary, and queries of the index.
 
-A register is a key of an object, a bucket's name, a multipart upload or one of its parts, or a body apart from its record. It has *slots*: the null
-version is one, every real version id is one more. A slot holds a *row*: a record, or the tombstone that is left of it,
-with the ballot at which its owners last decided on it. Ballots and versions are the twelve bytes of a `Version`, which
-sort as versions do; `NEVER` is before all of them. The queries are blocking and run on the lanes.
+A register is a key of an object, a bucket's name, a multipart upload or one of its parts, or a body that is apart from
+its record. It has *slots*: the null version is one, every real version id is one more. A slot holds a *row*: a record,
+or the tombstone that is left of it, with the ballot at which its owners last decided on it. Ballots and versions are
+the twelve bytes of a `Version`, which sort as versions do; `NEVER` is before all of them. The queries are blocking and
+run on the lanes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Register(msgspec.Struct, array_like=True, frozen=True):
     @property
     def path(self) -> str:
         """Bucket and key, for people."""
-        return f"{self.bucket}/{self.key}"
+        key, _, body = self.key.partition("\0\0") if self.space == Space.BODIES else (self.key, "", "")
+        return f"{self.bucket}/{key}" + (f" (body {body})" if body else "")
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.node.store.harness import BUCKET, CLASSES, OWNER, Node, Notes, cloud_map, etag, put, put_part
 
 from moln_node.cluster import maintenance
-from moln_node.cluster.rewriting import Scope
+from moln_node.cluster.walking import Scope
 from moln_node.store.errors import BucketExistsError
 from moln_node.store.model import Bucket, Sealed
 from moln_spec.classes import Compression

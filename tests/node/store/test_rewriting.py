@@ -26,7 +26,7 @@ from tests.node.store.harness import (
 )
 
 from moln_node.cluster import maintenance
-from moln_node.cluster.rewriting import Scope
+from moln_node.cluster.walking import Scope
 from moln_node.store.errors import NoSuchBucketError, StorageFullError
 from moln_node.store.ledger import Space
 from moln_node.store.model import Retention, Sealed, Versioning

@@ -364,9 +364,7 @@ def _apply(
         if parts:
             tx.add_layout(write.layout_id, LayoutDocument((), parts))
         layout_id = write.layout_id if parts else 0
-        tx.insert(
-            bucket_id, key, version, msgspec.structs.replace(document, layout=layout_id, past=found[1].past)
-        )
+        tx.insert(bucket_id, key, version, msgspec.structs.replace(document, layout=layout_id, past=found[1].past))
     elif found is not None and _keeps_bytes(found, row) and not document.tombstone:
         old = found[1]
         kept = msgspec.structs.replace(

@@ -1,0 +1,19 @@
+"""`python -m tests.cluster.hurried`: a node that drops bodies which nothing names within seconds, not in 15 minutes.
+
+What makes that safe is hurried along with it: how long a body may be named after it was written.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from moln_node import __main__ as node
+from moln_node.cluster import apart, unnamed
+
+_WINDOW_SECONDS = 1.0
+_LAG_SECONDS = 4.0
+
+if __name__ == "__main__":
+    vars(apart)["WINDOW_SECONDS"] = _WINDOW_SECONDS
+    vars(unnamed).update(LAG_SECONDS=_LAG_SECONDS, INTERVAL_SECONDS=2 * _LAG_SECONDS)
+    sys.exit(node.main())
