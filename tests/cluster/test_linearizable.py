@@ -36,6 +36,15 @@ async def test_a_cloud_that_changes_under_faults_is_linearizable(tmp_path: Path)
     assert history.counts["put done"] > 20, history.counts
 
 
+@pytest.mark.timeout(400)
+async def test_a_cloud_whose_bodies_are_apart_is_linearizable(tmp_path: Path) -> None:
+    """The same where bodies live on some of the nodes only, and are dropped soon after nothing names them."""
+    history = await soak(tmp_path, 20.0, 5, 3, apart=True)
+    code, said = history.check()
+    assert code == 0, f"{said} (history {history.path})"
+    assert history.counts["put done"] > 20, history.counts
+
+
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("operations", "linearizable"),
