@@ -20,6 +20,7 @@ from moln_node.cluster.messages import Accept, Ask, Named, SlotWrite
 from moln_node.cluster.walking import Scope
 from moln_node.peer.tasks import Progress
 from moln_node.store import lookup, registers
+from moln_node.store.database import OLDEST_READER, READS_BODIES
 from moln_node.store.documents import Flag
 from moln_node.store.errors import NoSuchKeyError, PreconditionFailedError
 from moln_node.store.model import Attributes, Bucket, Part, Precondition, Sealed, Versioning
@@ -199,6 +200,22 @@ async def test_bytes_live_in_the_place_of_their_class(tmp_path: Path, data: byte
             ("k", len(data)),
             ("none", 0),
         }
+
+
+async def test_a_disk_says_who_can_read_it(tmp_path: Path) -> None:
+    """A release that knows no body apart serves a disk until there is one, or a record that names one."""
+
+    async def oldest() -> set[int]:
+        sql = "SELECT value FROM meta WHERE name = 'oldest_reader'"
+        return {(await one.members.own.store.look(lambda db: db.execute(sql).fetchone()))[0] for one in there.clusters}
+
+    async with room(tmp_path) as there:
+        await there.put("k", b"few", "STANDARD")
+        assert await oldest() == {OLDEST_READER}
+        for number in range(8):
+            await there.put(f"k{number}", b"few")
+        await calm(there.clusters)
+        assert await oldest() == {READS_BODIES}
 
 
 async def test_an_upload_in_parts_lives_in_its_place(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.node.store.harness import (
 )
 
 from moln_node.cluster import maintenance
-from moln_node.store.database import FORMAT, connect
+from moln_node.store.database import FORMAT, OLDEST_READER, connect
 from moln_node.store.errors import CorruptError, NoSuchBucketError, StoreError, UnsupportedFormatError
 from moln_node.store.model import Sealed, Versioning
 
@@ -237,7 +237,7 @@ def as_written_by(tmp_path: Path, version: int, oldest_reader: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("version", "oldest_reader"), [(999, FORMAT + 1), (FORMAT + 1, FORMAT + 1), (FORMAT - 2, FORMAT - 2)]
+    ("version", "oldest_reader"), [(999, FORMAT + 1), (FORMAT + 1, FORMAT + 1), (FORMAT - 3, FORMAT - 3)]
 )
 async def test_an_index_of_another_format_is_refused_untouched(
     tmp_path: Path, version: int, oldest_reader: int
@@ -268,16 +268,28 @@ async def test_an_index_of_a_newer_release_that_had_this_one_in_mind_is_served(t
     database.close()
 
 
-async def test_an_index_of_the_format_before_is_brought_forward(tmp_path: Path) -> None:
-    """Format 3 had no queue of owed writes: it is added, and everything else is as it was."""
+@pytest.mark.parametrize(
+    "undone",
+    [
+        "DROP TABLE owed; PRAGMA user_version = 3; DELETE FROM meta WHERE name = 'oldest_reader'",
+        "PRAGMA user_version = 4",
+    ],
+    ids=["3", "4"],
+)
+async def test_an_index_of_a_format_before_is_brought_forward(tmp_path: Path, undone: str) -> None:
+    """Format 3 had no queue of owed writes, which is added; 4 knew no body apart."""
     async with with_bucket(tmp_path) as objects:
         await put(objects, "k", b"kept")
     database = connect(tmp_path / "index.db")
-    database.execute("DROP TABLE owed; PRAGMA user_version = 3; DELETE FROM meta WHERE name = 'oldest_reader'")
+    database.execute(undone)
     database.close()
     async with running(tmp_path) as objects:
         assert (await objects.head(BUCKET, "k")).size == 4
         assert await objects.local.store.look(lambda db: db.execute("SELECT count(*) FROM owed").fetchone()) == (0,)
+    database = connect(tmp_path / "index.db")
+    oldest = database.execute("SELECT value FROM meta WHERE name = 'oldest_reader'").fetchone()
+    assert (database.pragma("user_version"), oldest) == (FORMAT, (OLDEST_READER,))
+    database.close()
 
 
 async def test_orphans_are_found_before_they_are_removed(tmp_path: Path) -> None:
