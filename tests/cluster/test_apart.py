@@ -207,7 +207,9 @@ async def test_a_disk_says_who_can_read_it(tmp_path: Path) -> None:
 
     async def oldest() -> set[int]:
         sql = "SELECT value FROM meta WHERE name = 'oldest_reader'"
-        return {(await one.members.own.store.look(lambda db: db.execute(sql).fetchone()))[0] for one in there.clusters}
+        return {
+            (await one.members.own.store.look(lambda db: db.execute(sql).fetchall()))[0][0] for one in there.clusters
+        }
 
     async with room(tmp_path) as there:
         await there.put("k", b"few", "STANDARD")
