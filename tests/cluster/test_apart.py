@@ -205,7 +205,7 @@ async def test_bytes_live_in_the_place_of_their_class(tmp_path: Path, data: byte
 async def test_a_disk_says_who_can_read_it(tmp_path: Path) -> None:
     """A release that knows no body apart serves a disk until there is one, or a record that names one."""
 
-    async def oldest() -> set[int]:
+    async def oldest() -> set[object]:
         sql = "SELECT value FROM meta WHERE name = 'oldest_reader'"
         return {
             (await one.members.own.store.look(lambda db: db.execute(sql).fetchall()))[0][0] for one in there.clusters
