@@ -33,7 +33,11 @@ class StorageClass(Document):
         description="Used for objects that neither a header nor a rule assigns. Exactly one class is the default.",
     )
     pools: tuple[Name, ...] = Field(
-        (), max_length=50, description="Pools whose nodes keep the bytes; empty means every pool."
+        (),
+        max_length=50,
+        description="Pools whose nodes keep the bytes; empty: every pool that takes the class. An edit moves what was "
+        "bound already; what is with its record yet follows by `moln rewrite`. Records live on every pool, unless a "
+        "ReplicationPolicy names pools.",
     )
     compression: Compression = Field(Compression(), description="Compression of new bodies.")
     deduplication: bool = Field(
@@ -70,7 +74,11 @@ class AssignmentRule(Document):
     name: Name = Field("", description="Shown by `moln explain`.")
     match: Match = Field(Match(), description="What the rule applies to; empty: everything.")
     storage_class: ClassName | None = Field(None, description="The class the object gets.")
-    pool: Name | None = Field(None, description="Pin the bytes to this pool of the class.")
+    pool: Name | None = Field(
+        None,
+        description="Pool whose nodes keep the bytes of new objects, whatever pools the class has; `moln rewrite` "
+        "brings what is kept already there.",
+    )
 
 
 class Candidate(Document):

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
+from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode, MapPolicy
 from moln_spec.membership import Report, Seat, Step, Wanted, in_order, next_step
 from moln_spec.resources.pool import NODES_PER_CLOUD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from moln_spec.classes import StorageClass
+    from moln_spec.classes import AssignmentRule, StorageClass
     from moln_spec.resources.cloud import Cloud
     from moln_spec.resources.policy import ReplicationPolicy
     from moln_spec.resources.storagenode import StorageNode
@@ -73,27 +73,11 @@ def problems(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> tuple[str, .
     wanted += cloud.spec.nodes.replicas if cloud.spec.nodes is not None else 0
     if wanted > NODES_PER_CLOUD:
         found.append(f"a cloud has at most {NODES_PER_CLOUD} nodes, and its pools ask for {wanted}; lower replicas")
-    if wanted > 1:
-        found += _not_with_many(cloud, storage_nodes)
     return tuple(found)
 
 
-def _not_with_many(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> list[str]:
-    """What this release can't do yet in a cloud of several nodes: told, because ignored it would break a promise."""
-    bound = [f"storage class {entry.name} (pools)" for entry in cloud.spec.storage_classes if entry.pools]
-    bound += [
-        f"StorageNode {pool.metadata.name} (storageClasses)" for pool in storage_nodes if pool.spec.storage_classes
-    ]
-    bound += [f"assignment rule {rule.name or rule.pool} (pool)" for rule in cloud.spec.assignment_rules if rule.pool]
-    return [
-        f"{name}: with several nodes this release can't bind a class to a pool; leave it out, and name the pool in a "
-        "ReplicationPolicy that selects buckets or prefixes"
-        for name in bound
-    ]
-
-
 def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
-    """As above, of policies."""
+    """What this release can't do yet in a cloud of several nodes: told, because ignored it would break a promise."""
     return [
         f"ReplicationPolicy {policy.name}: with several nodes this release selects by bucket and prefix; leave "
         "selector.storageClasses empty"
@@ -128,18 +112,20 @@ def make_map(
     found += _unknown_pools(obeyed, weights)
     if found:
         raise UnusableCloudError(found)
+    classes = tuple(
+        storage_class.model_copy(update={"pools": _narrowed(storage_class, cloud, storage_nodes)})
+        for storage_class in cloud.spec.storage_classes
+    )
     wanted = Wanted(
         seats=tuple(replace(seat, weight=weights.get(seat.pool, 1.0)) for seat in seats),
         policies=obeyed,
+        places=places(classes, cloud.spec.assignment_rules),
         lost=lost_nodes(cloud, storage_nodes),
     )
     if len(seats) > 1 and (refused := _policies_not_with_many(wanted.policies)):
         raise UnusableCloudError(refused)
     rules: dict[str, Any] = {
-        "storage_classes": tuple(
-            storage_class.model_copy(update={"pools": _narrowed(storage_class, cloud, storage_nodes)})
-            for storage_class in cloud.spec.storage_classes
-        ),
+        "storage_classes": classes,
         "assignment_rules": cloud.spec.assignment_rules,
         "limits": cloud.spec.limits,
     }
@@ -183,6 +169,7 @@ def _first(name: str, uid: str, wanted: Wanted) -> CloudMap:
         next_number=len(nodes),
         nodes=nodes,
         policies=wanted.policies,
+        places=wanted.places_among(len(nodes)),
         given_up=tuple(sorted(wanted.lost)),
     )
 
@@ -202,6 +189,14 @@ def _narrowed(storage_class: StorageClass, cloud: Cloud, storage_nodes: Sequence
     """The pools of a class as the map says it: none when it is every pool, so that a new pool takes part at once."""
     pools = _pools_of(storage_class, cloud, storage_nodes)
     return () if set(pools) == set(pool_weights(cloud, storage_nodes)) and not storage_class.pools else pools
+
+
+def places(classes: Sequence[StorageClass], rules: Sequence[AssignmentRule]) -> tuple[BodyPlace, ...]:
+    """Where bodies live apart from records: those of classes bound to pools, and those that rules pin to a pool."""
+    bound = {storage_class.name: storage_class.pools for storage_class in classes if storage_class.pools}
+    pinned = {f"@{rule.pool}": (rule.pool,) for rule in rules if rule.pool is not None}
+    found = (*sorted(bound.items()), *sorted(pinned.items()))
+    return tuple(BodyPlace(name=name, pools=pools) for name, pools in found)
 
 
 def _policies(cloud_name: str, policies: Sequence[ReplicationPolicy]) -> tuple[MapPolicy, ...]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.cli.harness import CLOUD, DEADLINE, alive, wait_until
 if TYPE_CHECKING:
     from tests.cli.harness import Desk
 
+EXAMPLE = Path(__file__).parents[2] / "examples/photos-and-archive.yaml"
 KEYS = [
     {"access_key": "ALICEKEY", "secret_key": "alice-secret-key", "id": "alice-id", "name": "Alice", "policy": "admin"},
     {"access_key": "READER01", "secret_key": "reader-secret-key", "policy": {"role": "read-only", "buckets": ["p*"]}},
@@ -141,6 +143,25 @@ def test_nodes_come_and_go_as_replicas_are_edited(desk: Desk) -> None:
     for key, body in bodies.items():
         assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == body
     assert dev.process.poll() is None
+
+
+def test_two_pools_run_side_by_side(desk: Desk) -> None:
+    """The example of two, with fewer nodes in the default one: the bytes of a bound class are in its pool alone."""
+    text = EXAMPLE.read_text()
+    (desk.folder / "pools.yaml").write_text(text)
+    dev = desk.spawn("--nodes", "1", yaml="pools.yaml").wait_ready()
+    assert len(dev.pids) == 4
+    s3 = dev.s3()
+    s3.create_bucket(Bucket="backup")
+    s3.put_object(Bucket="backup", Key="k", Body=b"kept" * 9)
+    (found,) = desk.moln("where", "s3://backup/k", "--json").documents
+    assert [copy["node"] for copy in found["copies"]] == ["photos-0"]
+    assert {copy["node"] for copy in found["bytes"]["copies"]} == {"archive-0", "archive-1", "archive-2"}
+    (desk.folder / "pools.yaml").write_text(text.replace("pools: [archive]", "pools: [photos]"))
+    wait_until("its bytes have moved", lambda: "every key is with its owners" in dev.log())
+    (moved,) = desk.moln("where", "s3://backup/k", "--json").documents
+    assert [(copy["node"], copy["versions"] != []) for copy in moved["bytes"]["copies"]] == [("photos-0", True)]
+    assert s3.get_object(Bucket="backup", Key="k")["Body"].read() == b"kept" * 9
 
 
 def test_further_access_keys_work_with_their_owner_and_policy(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import pytest
 from moln.errors import CliError
 from moln.watching.moving import Sum, Totals
 from moln.watching.wish import wished
+from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.cloudmap import CloudMap, MapNode, MapPolicy
 from moln_spec.membership import Report
 from moln_spec.room import Volume
@@ -50,6 +51,20 @@ def test_copies_of_a_policy() -> None:
     assert members(step.map) == members(MAP)
     assert [rule.copies for rule in step.map.layout.replication] == [3]
     assert step.map.change is not None
+
+
+def test_bodies_are_thought_of_where_classes_and_rules_bind_them() -> None:
+    """Also by a map of one node, where nothing is bound yet: the second node would bring it into effect."""
+    bound = {
+        "storage_classes": (StorageClass(name="ARCHIVE", default=True, pools=("photos",)),),
+        "assignment_rules": (AssignmentRule(pool="photos"),),
+    }
+    alone = MAP.model_copy(update={"nodes": MAP.nodes[:1], **bound})
+    grown = wished(alone, {"photos": 2}, (), {}, REPORTS)
+    assert [place.name for place in grown.map.places] == ["ARCHIVE", "@photos"]
+    settled = MAP.model_copy(update={"places": grown.map.places, **bound})
+    assert wished(settled, {}, (), {}, REPORTS).map is settled
+    assert wished(settled, {"photos": 5}, (), {}, REPORTS).map.places == settled.places
 
 
 def test_what_the_cloud_would_refuse_is_refused() -> None:

@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BUCKET = "ledger"
 _SIZES = (0, 100, 4_000, 70_000, 400_000)
@@ -29,13 +29,16 @@ _MISSING = "missing"
 class Ledger:
     """Writes, reads, deletes and lists in threads of its own until `stop`; `verify` compares everything.
 
+    Objects have one of `classes`, as chance has it; without any they have the one that the cloud chooses.
+
     Attributes:
         counts: operations by kind and outcome; `failed` are those that the client's own retries did not absorb.
         wrong: sentences about answers that contradict the ledger; it must stay empty.
     """
 
-    def __init__(self, connect: Callable[[], Any], seed: int, threads: int = 3) -> None:
+    def __init__(self, connect: Callable[[], Any], seed: int, threads: int = 3, classes: Sequence[str] = ()) -> None:
         self._connect = connect
+        self._classes = classes
         self._may: dict[str, set[str]] = {}
         self._ending = threading.Event()
         self.counts: Counter[str] = Counter()
@@ -101,7 +104,8 @@ class Ledger:
         body = chance.randbytes(chance.choice(_SIZES))
         value = hashlib.sha256(body).hexdigest()
         self._may.setdefault(key, {_MISSING}).add(value)
-        s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+        asked = {"StorageClass": chance.choice(self._classes)} if self._classes else {}
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body, **asked)
         self._may[key] = {value}
 
     def _delete(self, s3: Any, key: str, _: random.Random) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,15 +13,17 @@ from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
 from tests.e2e.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.e2e.cluster import Namespace
 
 
 @contextmanager
-def clients_at_work(namespace: Namespace, seed: int, cloud: str = "photos") -> Iterator[Ledger]:
+def clients_at_work(
+    namespace: Namespace, seed: int, cloud: str = "photos", *, classes: Sequence[str] = ()
+) -> Iterator[Ledger]:
     """Clients that write, read, delete and list all the time; in the end everything is as they were told."""
-    ledger = Ledger(Clients(namespace, cloud), seed=seed)
+    ledger = Ledger(Clients(namespace, cloud), seed=seed, classes=classes)
     began = time.monotonic()
     try:
         yield ledger
@@ -77,3 +82,16 @@ def a_pool(name: str, **spec: Any) -> Manifest:
         "metadata": {"name": name},
         "spec": {"cloudRef": {"name": "photos"}, **nodes, **spec},
     }
+
+
+def moln(namespace: Namespace, *arguments: str) -> Any:
+    """The user's command, with kubectl's connection; its JSON."""
+    command = [sys.executable, "-m", "moln", *arguments, "-n", namespace.name, "--json"]
+    environment = {
+        "KUBECONFIG": namespace.kubeconfig,
+        "HOME": str(namespace.scratch),
+        "PATH": str(namespace.lab.programs),
+    }
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.cluster import a_cloud, eventually
-from tests.e2e.story import clients_at_work
+from tests.e2e.story import clients_at_work, moln
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
@@ -30,19 +27,6 @@ def a_log(number: int) -> bytes:
         f"2026-01-01T00:00:00 node-{number} request {line} took {line * number % 977} ms\n" for line in range(20_000)
     )
     return "".join(lines).encode()[:SIZE]
-
-
-def moln(namespace: Namespace, *arguments: str) -> Any:
-    """The user's command, with kubectl's connection; its JSON."""
-    command = [sys.executable, "-m", "moln", *arguments, "-n", namespace.name, "--json"]
-    environment = {
-        "KUBECONFIG": namespace.kubeconfig,
-        "HOME": str(namespace.scratch),
-        "PATH": str(namespace.lab.programs),
-    }
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_what_is_kept_follows_an_edit_where_it_is_asked_for(namespace: Namespace) -> None:

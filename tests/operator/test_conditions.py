@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.operator.given import NOW, a_cloud, a_map, a_pod, an_answer, an_outcome, observed
+from tests.operator.given import NOW, a_cloud, a_map, a_map_of, a_pod, an_answer, an_outcome, observed
 
 from moln_operator.observe.nodes import Answer, NodeCheck
 from moln_operator.plan.rolling import Roll
 from moln_operator.report.status import cloud_status, policy_status
+from moln_spec.classes import AssignmentRule, StorageClass
 from moln_spec.resources.policy import ReplicationPolicy
 
 if TYPE_CHECKING:
     from moln_operator.report.outcome import Outcome
+    from moln_spec.cloudmap import NodeState
 
 DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 SILENT = {"photos-0": Answer(error="no answer in time")}
@@ -202,6 +204,20 @@ def test_a_policy_counts_the_nodes_of_its_pools(nodes: int, reason: str, words: 
     (found,) = policy_status(policy, a_cloud(), nodes, (), NOW).conditions
     assert found.reason == reason
     assert words in found.message
+
+
+def test_a_class_whose_pools_have_no_member_yet_is_told() -> None:
+    """Its bytes may be anywhere until then: Accepted says it, of a class and of a rule that pins."""
+    pinned = AssignmentRule(pool="slow")
+    archive = StorageClass(name="ARCHIVE", pools=("slow", "tape"))
+    states: dict[str, NodeState] = {"photos-0": "active", "slow-0": "spare"}
+    early = a_map_of(states, storage_classes=(archive,), assignment_rules=(pinned,))
+    status, reason, message = condition(an_outcome(cloud_map=early), "Accepted")
+    assert (status, reason) == ("True", "PoolsAreEmpty")
+    assert "storage class ARCHIVE: in slow, tape there are no nodes yet; until then any node may hold" in message
+    assert "an assignment rule: in slow there are no nodes yet" in message
+    taken = a_map_of(states | {"slow-0": "joining"}, storage_classes=(archive,), assignment_rules=(pinned,))
+    assert condition(an_outcome(cloud_map=taken), "Accepted")[1] == "Valid"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_only_answers_of_this_cloud_are_reports() -> None:
     """A node with another cloud's data, one that is silent and one that is another say nothing here."""
     state = observed(
         answers={
-            "photos-0": an_answer(strays=4, passed=3, registers=9),
+            "photos-0": an_answer(strays=4, passed=3, registers=9, classes={"ARCHIVE": {"objects": 2, "bytes": 70}}),
             "photos-1": an_answer(node="photos-1", uid="x"),
             "photos-2": Answer(error="silent"),
             "photos-3": an_answer(node="photos-0"),
@@ -104,6 +104,7 @@ def test_only_answers_of_this_cloud_are_reports() -> None:
     assert list(found) == ["photos-0"]
     report = found["photos-0"]
     assert (report.epoch, report.strays, report.passed, report.registers) == (1, 4, 3, 9)
+    assert report.classes == {"ARCHIVE": 70}
 
 
 def test_a_spare_is_heard_once_kubernetes_finds_it_ready() -> None:

@@ -100,7 +100,6 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
         nodes=None,
         storageClasses=[{"name": "A", "default": True}, {"name": "B", "pools": ["slow"]}, {"name": "C"}],
     )
-    # With several nodes classes can't be bound to pools in this release, so one pool of one stands for both sides.
     with pytest.raises(UnusableCloudError, match="no pool keeps storage class C"):
         make_map(cloud, [a_pool("slow", storageClasses=["A", "B"])], [], [SEAT], None)
     drawn = make_map(cloud, [a_pool("slow")], [], [SEAT], None)
@@ -115,16 +114,6 @@ def test_pools_of_a_class_come_from_both_sides() -> None:
         (a_cloud(assignmentRules=[{"pool": "x"}]), [], "assignment rule 1 pins to the pool x"),
         (a_cloud(), [a_pool("photos", storageClasses=["Z"])], "StorageNode photos keeps the storage class Z"),
         (a_cloud(nodes={"replicas": 30}), [a_pool("more", replicas=21)], "at most 50 nodes, and its pools ask for 51"),
-        (
-            a_cloud(nodes={"replicas": 3}, storageClasses=[{"name": "A", "pools": ["photos"]}]),
-            [],
-            "storage class A .pools.: with several nodes",
-        ),
-        (
-            a_cloud(nodes={"replicas": 3}, assignmentRules=[{"pool": "photos"}]),
-            [],
-            "assignment rule photos .pool.: with several nodes",
-        ),
     ],
 )
 def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageNode], sentence: str) -> None:
@@ -182,6 +171,55 @@ def test_who_belongs_to_the_cloud_is_a_step_of_its_own() -> None:
         reports={"photos-0": Report(1, strays=0)},
     )
     assert lost.given_up == ("photos-1",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "pools", "places"),
+    [
+        ({}, [a_pool("slow")], []),
+        (
+            {"storageClasses": [{"name": "A", "default": True}, {"name": "B", "pools": ["slow"]}]},
+            [a_pool("slow")],
+            [("B", ("slow",))],
+        ),
+        (
+            {"storageClasses": [{"name": "B"}, {"name": "A", "default": True}]},
+            [a_pool("slow", storageClasses=["A"]), a_pool("more")],
+            [("B", ("more", "photos"))],
+        ),
+        (
+            {
+                "storageClasses": [{"name": "B", "pools": ["slow", "photos"]}],
+                "assignmentRules": [{"pool": "slow"}, {"storageClass": "B"}, {"pool": "photos"}, {"pool": "slow"}],
+            },
+            [a_pool("slow")],
+            [("B", ("photos", "slow")), ("@photos", ("photos",)), ("@slow", ("slow",))],
+        ),
+    ],
+)
+def test_bodies_have_a_place_where_a_class_or_a_rule_names_pools(
+    spec: dict[str, Any], pools: list[StorageNode], places: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    """From either side, in a cloud of several nodes; it is the same map as long as nothing is edited."""
+    two = [SEAT, Seat("slow-0", "slow-0:9001", "slow")]
+    drawn = make_map(a_cloud(**spec), pools, [], two, None)
+    assert [(place.name, place.pools) for place in drawn.places] == places
+    assert drawn.layout.places == drawn.places
+    assert make_map(a_cloud(**spec), pools, [], two, drawn) is drawn
+    assert make_map(a_cloud(**spec), pools, [], [SEAT], None).places == ()
+
+
+def test_a_class_that_is_bound_to_a_pool_is_obeyed_at_once_and_its_bodies_move_by_a_change() -> None:
+    """What is written meanwhile goes where the map still says; the change takes it along."""
+    two = [SEAT, Seat("slow-0", "slow-0:9001", "slow")]
+    first = make_map(a_cloud(), [a_pool("slow")], [], two, None)
+    bound = a_cloud(storageClasses=[{"name": "A", "pools": ["slow"]}])
+    waiting = make_map(bound, [a_pool("slow")], [], two, first)
+    assert (waiting.storage_classes[0].pools, waiting.places, waiting.change) == (("slow",), (), None)
+    said = {seat.name: Report(2, strays=0) for seat in two}
+    begun = make_map(bound, [a_pool("slow")], [], two, waiting, reports=said)
+    assert begun.change is not None
+    assert ([place.name for place in begun.places], begun.change.before.places) == (["A"], ())
 
 
 def test_a_policy_binds_what_it_selects_to_pools() -> None:

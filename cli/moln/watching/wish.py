@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from moln.errors import CliError, Exit
+from moln_spec.mapmaking import places
 from moln_spec.membership import Seat, Wanted, thought_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def wished(
     policies = tuple(
         policy.model_copy(update={"copies": copies.get(policy.name, policy.copies)}) for policy in cloud_map.policies
     )
-    return thought_of(cloud_map, Wanted(seats, policies, frozenset(cloud_map.given_up)), reports)
+    bound = places(cloud_map.storage_classes, cloud_map.assignment_rules)
+    wanted = Wanted(seats, policies, frozenset(cloud_map.given_up), bound)
+    return thought_of(cloud_map, wanted, reports)
 
 
 def _require_known(named: Collection[str], known: Collection[str], what: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from moln_operator.plan.disruption import advice, only_node
 from moln_operator.plan.peers import is_too_old
 from moln_spec.cloudmap import DEFAULT_COPIES
+from moln_spec.mapmaking import places
 from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from moln_operator.report.nodes import NodeState
     from moln_operator.report.outcome import Outcome
+    from moln_spec.cloudmap import BodyPlace, CloudMap
 
 FULL_PERCENT: Final = 90
 LONGEST: Final = 2000
@@ -53,7 +55,22 @@ def accepted(outcome: Outcome) -> Verdict:
     """Whether the spec, with the resources that refer to it, can be put into effect."""
     if outcome.problems:
         return Verdict("Accepted", "False", "Contradiction", "; ".join(outcome.problems))
+    empty = [
+        f"{place.keeper}: in {', '.join(place.pools)} there are no nodes yet; until then any node may hold its bytes"
+        for place in _empty_places(outcome.cloud_map)
+    ]
+    if empty:
+        return Verdict("Accepted", "True", "PoolsAreEmpty", "; ".join(empty))
     return Verdict("Accepted", "True", "Valid", "the spec can be put into effect")
+
+
+def _empty_places(cloud_map: CloudMap | None) -> list[BodyPlace]:
+    """Where bytes shall live, and no member is, by the classes and rules that nodes obey."""
+    if cloud_map is None:
+        return []
+    there = {member.pool for member in cloud_map.layout.members}
+    asked = places(cloud_map.storage_classes, cloud_map.assignment_rules)
+    return [place for place in asked if there.isdisjoint(place.pools)]
 
 
 def ready(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:

@@ -42,7 +42,8 @@ class ReplicationPolicySpec(Document):
     pools: tuple[Annotated[str, Field(max_length=253)], ...] = Field(
         (),
         max_length=50,
-        description="Pools whose nodes hold the copies, records and bytes; empty: every pool.",
+        description="Pools whose nodes hold the copies; empty: every pool. Bytes of a storage class that names pools "
+        "itself live there, and their records here.",
     )
     write: Literal["one", "majority", "all"] = Field(
         "majority", description="How many copies are on disk before a write is acknowledged."

@@ -33,7 +33,10 @@ class StorageNodeSpec(Pool):
         ),
     )
     storage_classes: tuple[ClassName, ...] = Field(
-        (), max_length=32, description="Storage classes whose bytes this pool keeps; empty: all of them."
+        (),
+        max_length=32,
+        description="Storage classes whose bytes this pool keeps; empty: all of them. Records of other objects live "
+        "here too, unless ReplicationPolicies name pools.",
     )
 
 
