@@ -149,13 +149,16 @@ def test_two_pools_run_side_by_side(desk: Desk) -> None:
     """The example of two, with fewer nodes in the default one: the bytes of a bound class are in its pool alone."""
     text = EXAMPLE.read_text()
     (desk.folder / "pools.yaml").write_text(text)
-    dev = desk.spawn("--nodes", "1", yaml="pools.yaml").wait_ready()
+    dev = desk.spawn("--nodes", "1", "--data", str(desk.folder / "data"), yaml="pools.yaml").wait_ready()
     assert len(dev.pids) == 4
     s3 = dev.s3()
     s3.create_bucket(Bucket="backup")
     s3.put_object(Bucket="backup", Key="k", Body=b"kept" * 9)
     (found,) = desk.moln("where", "s3://backup/k", "--json").documents
     assert [copy["node"] for copy in found["copies"]] == ["photos-0"]
+    assert (
+        dev.endpoint.removeprefix("http://") == json.loads((desk.folder / "data/photos-0.ready.json").read_text())["s3"]
+    )
     assert {copy["node"] for copy in found["bytes"]["copies"]} == {"archive-0", "archive-1", "archive-2"}
     (desk.folder / "pools.yaml").write_text(text.replace("pools: [archive]", "pools: [photos]"))
     wait_until("its bytes have moved", lambda: "every key is with its owners" in dev.log())

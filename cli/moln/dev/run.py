@@ -91,7 +91,9 @@ class _Dev:
         self._nodes: dict[str, NodeProcess] = {}
         self._peers: dict[str, str] = {}
         self._step = self._draw(wanted, previous, {})
-        self._first = self._map.nodes[0].name
+        names = [node.name for node in self._map.nodes]
+        asked = f"{wanted.pools[0][0]}-0"  # of the default pool, which no edit takes away
+        self._first = asked if asked in names else names[0]
 
     @property
     def _map(self) -> CloudMap:
