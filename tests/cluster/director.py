@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from tests.cluster.nodes import SECRET
 
-from moln_spec.cloudmap import MapPolicy
+from moln_spec.cloudmap import BodyPlace, MapPolicy
 from moln_spec.membership import Report, Seat, Wanted, next_step
 from moln_spec.room import Volume
 
@@ -27,6 +27,7 @@ _TURN_SECONDS = 0.25
 _CALL_SECONDS = 2.0
 _FEWEST = 3
 _SOME = 0.5
+_MOST = 0.8
 _ODD_ROUNDS = ("r1", "r3", "r5", "r7", "r9")
 
 
@@ -52,7 +53,8 @@ class Director:
         self._tell = tell
         self._http: aiohttp.ClientSession
         self.map: CloudMap = cloud.first_map()
-        self.wanted = Wanted(tuple(_seat(node.name) for node in self.map.nodes), self.map.policies)
+        seats = tuple(_seat(node.name) for node in self.map.nodes)
+        self.wanted = Wanted(seats, self.map.policies, places=self.map.places)
         self._write = self.map.policies[0].write if self.map.policies else "majority"
         self.step: Step | None = None
         self.changes = 0
@@ -65,11 +67,15 @@ class Director:
         weights: dict[str, float] | None = None,
         lost: Iterable[str] = (),
         policies: Iterable[MapPolicy] = (),
+        places: Iterable[BodyPlace] = (),
     ) -> None:
         """Ask for these nodes, from the next turn on."""
         seats = tuple(_seat(name, (weights or {}).get(name, 1.0)) for name in sorted(names))
         self.wanted = Wanted(
-            seats, (MapPolicy(name="all", copies=copies, write=self._write), *policies), frozenset(lost)
+            seats,
+            (MapPolicy(name="all", copies=copies, write=self._write), *policies),
+            frozenset(lost),
+            tuple(places),
         )
         self.step = None
 
@@ -172,9 +178,18 @@ class Director:
 
 
 class Edits:
-    """Asks for another cloud from time to time, as a seed has it."""
+    """Asks for another cloud from time to time, as a seed has it; with `apart` the place of bodies changes too."""
 
-    def __init__(self, director: Director, cloud: Cloud, chance: random.Random, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        director: Director,
+        cloud: Cloud,
+        chance: random.Random,
+        tell: Callable[[str], None],
+        *,
+        apart: bool = False,
+    ) -> None:
+        self._apart = apart
         self._director = director
         self._cloud = cloud
         self._chance = chance
@@ -193,8 +208,15 @@ class Edits:
             weights = {name: self._chance.choice((0.5, 1.0, 2.0)) for name in wanted}
             pools = tuple(self._chance.sample(wanted, self._chance.randint(1, 3)))
             bound = [MapPolicy(name="some", prefixes=_ODD_ROUNDS, pools=pools)] if self._chance.random() < _SOME else []
-            self._tell(f"want {sorted(wanted)}, {copies} copies, {weights}, some in {pools if bound else 'any'}")
-            self._director.want(wanted, copies=copies, weights=weights, policies=bound)
+            there_too = tuple(self._chance.sample(wanted, self._chance.randint(1, 3))) if self._apart else ()
+            places = (
+                [BodyPlace(name="STANDARD", pools=there_too)] if there_too and self._chance.random() < _MOST else []
+            )
+            self._tell(
+                f"want {sorted(wanted)}, {copies} copies, {weights}, some in {pools if bound else 'any'}, bodies "
+                f"in {there_too if places else 'any'}"
+            )
+            self._director.want(wanted, copies=copies, weights=weights, policies=bound, places=places)
 
 
 def _seat(name: str, weight: float = 1.0) -> Seat:

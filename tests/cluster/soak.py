@@ -74,7 +74,7 @@ async def soak(
             clients = Clients(cloud, client, history, BUCKET, seed)
             harm = Faults(cloud, seed, tell, disks=disks)
             harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
-            edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell)
+            edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell, apart=apart)
             editing = asyncio.create_task(edits.run() if spares else asyncio.sleep(seconds))
             working = asyncio.create_task(clients.run(_CLIENTS, seconds))
             while not working.done():

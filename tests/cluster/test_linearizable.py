@@ -28,9 +28,10 @@ async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int, 
 
 
 @pytest.mark.timeout(400)
-async def test_a_cloud_that_changes_under_faults_is_linearizable(tmp_path: Path) -> None:
-    """The same while nodes come and go, and weights and copies change."""
-    history = await soak(tmp_path, 25.0, 3, 7, spares=2)
+@pytest.mark.parametrize(("seed", "apart"), [(7, False), (8, True)])
+async def test_a_cloud_that_changes_under_faults_is_linearizable(tmp_path: Path, seed: int, *, apart: bool) -> None:
+    """The same while nodes come and go, and weights and copies change, and where bodies are apart from records."""
+    history = await soak(tmp_path, 25.0, 3, seed, spares=2, apart=apart)
     code, said = history.check()
     assert code == 0, f"{said} (history {history.path})"
     assert history.counts["put done"] > 20, history.counts
