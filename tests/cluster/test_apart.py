@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 from tests.cluster.in_process import running
 from tests.cluster.test_graves import calm
 
-from moln_node.cluster import apart, bodykeys, comparing, maintenance
+from moln_node.cluster import apart, bodykeys, comparing, maintenance, records
 from moln_node.cluster.apart import Written, register_of
 from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.graves import elapsed_clock
@@ -372,18 +373,30 @@ async def test_nothing_goes_that_one_owner_alone_names(tmp_path: Path) -> None:
 
 
 async def test_a_late_record_names_nothing_that_is_gone(tmp_path: Path) -> None:
-    """An accept from before comes after all: no owner of the key takes it any more."""
+    """A put breaks off after its body, and its accept comes after all: no owner of the key takes it any more."""
     async with room(tmp_path) as there:
-        await there.put("k", _LARGE)
-        old = await there.row("k")
-        ballot = await there.any.registers.ballot()  # given out while the body might be named
-        await there.any.objects.delete("room", "k")
-        assert await there.collect() == 1
         register = there.register("k")
-        late = Accept(register, ballot, (SlotWrite(Row(ballot, ballot, old.document)),))
+
+        async def breaks_off() -> Row:
+            writing = there.any.objects.apart.writing(
+                register, "ARCHIVE", "ARCHIVE", _once(_LARGE), len(_LARGE), _sealing(_LARGE)
+            )
+            async with writing as written:
+                ballot = await there.any.registers.ballot()
+                broken.append(records.body_row(ballot, len(_LARGE), "e", "ARCHIVE", modified_ms=1))
+                broken[-1] = Row(ballot, ballot, structs.replace(broken[-1].document, body=written.body))
+                raise UnavailableError("power")
+
+        broken: list[Row] = []
+        with pytest.raises(UnavailableError):
+            await breaks_off()
+        assert await there.collect() == 1
+        late = Accept(register, broken[0].ballot, (SlotWrite(broken[0]),))
         for cluster in there.clusters:
             if cluster.members.me in cluster.members.now.electorate(register).owners:
                 assert (await cluster.members.now.own.accept(late)).outcome == Outcome.OLD
+        await there.put("k", b"anew")
+        assert await there.get("k") == b"anew"
 
 
 async def test_a_body_that_is_refreshed_stays(tmp_path: Path) -> None:
@@ -394,7 +407,9 @@ async def test_a_body_that_is_refreshed_stays(tmp_path: Path) -> None:
         for cluster in there.clusters:
             await cluster.unnamed.collect(1000.0)
         name = bodykeys.body_of(body.key)
+        before = (await there.any.registers.look(body)).rows[b""]
         assert await there.any.objects.apart.refresh(there.register("k"), name, Sealed("e")) is not None
+        assert not await there.any.unnamed._drop(body, before, before.ballot)  # it was refreshed in this very moment
         assert sum([await cluster.unnamed.collect(_MOMENT) for cluster in there.clusters]) == 0
         assert await there.holders(body) == {"cold"}
         assert await there.collect() == 1
