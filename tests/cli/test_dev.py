@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 from tests.cli.harness import CLOUD, DEADLINE, alive, wait_until
+
+from moln.dev.banner import banner
 
 if TYPE_CHECKING:
     from tests.cli.harness import Desk
@@ -34,6 +36,13 @@ def test_it_serves_prints_and_stops_cleanly(desk: Desk) -> None:
     assert not any(alive(pid) for pid in dev.pids)
     assert not (desk.folder / "ready.json").exists()
     assert desk.moln("ls").code == 2
+
+
+def test_it_says_that_tls_is_not_spoken_here() -> None:
+    """The Secret that the YAML names is on Kubernetes."""
+    keys: dict[str, Any] = {"access_key": "A", "secret_key": "s", "data": Path("d"), "temporary": False}
+    shown = {tls: banner(cloud="c", endpoint="http://h:1", tls=tls, **keys) for tls in (True, False)}
+    assert ("plain HTTP" in shown[True], "plain HTTP" in shown[False]) == (True, False)
 
 
 def test_secrets_are_private(desk: Desk) -> None:

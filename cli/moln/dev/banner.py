@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def banner(*, cloud: str, endpoint: str, access_key: str, secret_key: str, data: Path, temporary: bool) -> str:
-    """The text, ready to print."""
+def banner(
+    *, cloud: str, endpoint: str, access_key: str, secret_key: str, data: Path, temporary: bool, tls: bool
+) -> str:
+    """The text, ready to print. `tls`: the YAML asks for it."""
+    plain = " (plain HTTP, on this machine alone: tls names a Secret on Kubernetes)" if tls else ""
     kept = f"{data} (temporary: gone when this ends; --data DIR keeps it)" if temporary else str(data)
     boto = ", ".join(
         (
@@ -23,7 +26,7 @@ def banner(*, cloud: str, endpoint: str, access_key: str, secret_key: str, data:
     return f"""\
 cloud {cloud} serves S3
 
-  endpoint    {endpoint}
+  endpoint    {endpoint}{plain}
   access key  {access_key}
   secret key  {secret_key}
   data        {kept}

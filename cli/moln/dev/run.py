@@ -178,6 +178,7 @@ class _Dev:
                 secret_key=identity.secret_key,
                 data=self._kept.directory,
                 temporary=self._options.data is None,
+                tls=self._wanted.cloud.spec.tls is not None,
             ),
             flush=True,
         )
