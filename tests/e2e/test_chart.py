@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 import yaml
+from tests.certificates import Pair
 from tests.e2e.cluster import CLASS, a_cloud, eventually
 from tests.e2e.conftest import ROOT
+from tests.e2e.test_tls import secret
 
 from moln_lab.errors import LabError
 from moln_operator.kube import labels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.cluster import Namespace
 
 pytestmark = pytest.mark.lab
@@ -87,6 +91,23 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     helm(namespace, "install", "moln", str(CHART), *values(namespace))
     namespace.patch("cloud", "first", {"spec": {"limits": {"uploadExpiryDays": 3}}})
     namespace.wait_ready("first")
+    helm(namespace, "uninstall", "moln", "--wait")
+
+
+def test_the_operator_in_its_container_speaks_tls_with_nodes(namespace: Namespace, tmp_path: Path) -> None:
+    """Its disk is read-only, and its rights are the chart's: it makes certificates and shows one all the same."""
+    helm(namespace, "install", "moln", str(CHART), *values(namespace))
+    namespace.wait_ready("first")
+    pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key", f"first.{namespace.name}.svc")
+    pair.renew()
+    namespace.apply(secret(pair))
+    namespace.patch("cloud", "first", {"spec": {"tls": {"secretName": "cert"}}})
+    namespace.wait_settled("first", "1/1")
+    assert namespace.peer("first", "first-0", "/v1/status")[0] == 400
+    assert namespace.node_status("first", "first-0")["ready"]
+    log = namespace.kubectl("logs", "deployment/moln")
+    assert "forbidden" not in log
+    assert "PRIVATE" not in log
     helm(namespace, "uninstall", "moln", "--wait")
 
 

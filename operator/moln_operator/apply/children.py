@@ -58,6 +58,8 @@ class Applier:
         if live is not None and settled == (wanted, live.fingerprint):
             return None
         if live is None:
+            if kind == "Secret" and "resourceVersion" in manifest["metadata"]:
+                return None  # deleted since it was looked at, as users do for a new one: the next look decides anew
             await self._refuse_foreign(cloud, kind, name)
         made = await self._api.apply(cloud[0], manifest)
         self._inventory.put(made)
