@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
@@ -71,6 +74,27 @@ def says(namespace: Namespace, cloud: str, kind: str, reason: str, seconds: floa
 def blocked(namespace: Namespace, reason: str) -> Manifest:
     """The condition ScaleDownBlocked, once it says this reason."""
     return says(namespace, "photos", "ScaleDownBlocked", reason)
+
+
+@contextmanager
+def paused(namespace: Namespace, pod: str) -> Iterator[None]:
+    """A node that does nothing for a while: its process, found on this machine by its pod, is stopped."""
+    uid = namespace.get("pod", pod)["metadata"]["uid"]
+    found = [folder for folder in Path("/proc").glob("[0-9]*") if _is_node(folder, uid)]
+    assert len(found) == 1, found
+    os.kill(int(found[0].name), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(int(found[0].name), signal.SIGCONT)
+
+
+def _is_node(process: Path, uid: str) -> bool:
+    try:
+        groups, command = (process / "cgroup").read_text(), (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return uid in groups.replace("_", "-") and b"moln_node" in command
 
 
 def a_pool(name: str, **spec: Any) -> Manifest:

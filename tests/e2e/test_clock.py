@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
 import ssl
 import time
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,38 +14,17 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from tests.certificates import Pair
 from tests.e2e.cluster import Namespace, a_cloud, eventually
-from tests.e2e.story import clients_at_work, goes_on, pods, reasons, says
+from tests.e2e.story import clients_at_work, goes_on, paused, pods, reasons, says
 from tests.e2e.test_tls import secret
 
 from moln_spec.cloudsecret import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.lab
 
 NEW = "a-secret-of-my-own-choice"
-
-
-@contextmanager
-def paused(namespace: Namespace, pod: str) -> Iterator[None]:
-    """A node that does nothing for a while: its process, found on this machine by its pod, is stopped."""
-    uid = namespace.get("pod", pod)["metadata"]["uid"]
-    found = [folder for folder in Path("/proc").glob("[0-9]*") if _is_node(folder, uid)]
-    assert len(found) == 1, found
-    os.kill(int(found[0].name), signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(int(found[0].name), signal.SIGCONT)
-
-
-def _is_node(process: Path, uid: str) -> bool:
-    try:
-        groups, command = (process / "cgroup").read_text(), (process / "cmdline").read_bytes()
-    except OSError:
-        return False
-    return uid in groups.replace("_", "-") and b"moln_node" in command
 
 
 def given(namespace: Namespace) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.certificates import Authority, Pair
 from tests.e2e.cluster import Namespace, a_cloud, eventually
-from tests.e2e.story import clients_at_work, goes_on, pods, reasons
+from tests.e2e.story import clients_at_work, goes_on, paused, pods, reasons
 from tests.e2e.test_tls import secret
 
 from moln_spec.peertls import fingerprint
@@ -86,7 +86,7 @@ def test_port_9001_knows_its_own(cloud: Namespace) -> None:
 
 
 def test_certificates_change_under_clients(cloud: Namespace) -> None:
-    """Another authority, and then a certificate anew: no request fails, and strangers stay out all the time."""
+    """Another authority, and a certificate anew: no request fails. A node that is away is waited for."""
     first = cloud.secret("photos-peers")["ca.crt"]
     with clients_at_work(cloud, seed=25) as ledger:
         goes_on(ledger)
@@ -101,6 +101,7 @@ def test_certificates_change_under_clients(cloud: Namespace) -> None:
         settled(cloud)
         print(f"another authority: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         goes_on(ledger)
+        assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
         began, before = time.monotonic(), cloud.secret("photos-peers")["tls.crt"]
         cloud.kubectl("delete", "secret", "photos-peers")
         eventually(lambda: cloud.secret("photos-peers")["tls.crt"] != before, "there is a new certificate", 30)
@@ -108,6 +109,20 @@ def test_certificates_change_under_clients(cloud: Namespace) -> None:
         print(f"another certificate: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         goes_on(ledger)
         assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
+        with paused(cloud, "photos-2"):
+            cloud.kubectl("delete", "secret", "photos-peers-ca")
+
+            def waits() -> bool:
+                said = cloud.condition("photos", "Progressing")
+                assert (said["reason"], "photos-2 does not answer" in said["message"]) == ("PeersChange", True), said
+                return True
+
+            eventually(waits, "the status says who is waited for", 30)
+            goes_on(ledger)
+            assert cloud.secret("photos-peers")["ca.crt"].count("BEGIN") == 2, "the old authority is trusted, too"
+        eventually(lambda: cloud.secret("photos-peers")["ca.crt"].count("BEGIN") == 1, "and then no more", 90)
+        settled(cloud)
+        goes_on(ledger)
     assert "PeersChange" in reasons(cloud)
     for name in sorted(pods(cloud)):
         assert cloud.peer("photos", name, "/v1/status")[0] == 400
