@@ -51,6 +51,18 @@ class MapPolicy(_Pooled):
     read: Literal["one", "majority"] = "majority"
     spread: Literal["zone", "node"] = "zone"
 
+    @property
+    def replication(self) -> Replication:
+        """What of it decides owners."""
+        return Replication(
+            name=self.name,
+            buckets=self.buckets,
+            prefixes=self.prefixes,
+            pools=self.pools,
+            copies=self.copies,
+            spread=self.spread,
+        )
+
 
 class Member(Document):
     """A node as placement sees it."""
@@ -80,6 +92,9 @@ class BodyPlace(Document):
 
     name: str = Field(description="The storage class whose bodies live here, or @POOL of a rule that pins to a pool.")
     pools: tuple[str, ...] = Field(min_length=1, description="Owners of the bodies are members of these pools.")
+    replication: tuple[Replication, ...] = Field(
+        (), description="Of policies that select the class: by these, where one is for the key, else by the key's rule."
+    )
 
     @property
     def keeper(self) -> str:
@@ -159,17 +174,6 @@ class CloudMap(_Placed):
                 for node in self.nodes
                 if node.state in ("joining", "active")
             ),
-            replication=tuple(
-                Replication(
-                    name=policy.name,
-                    buckets=policy.buckets,
-                    prefixes=policy.prefixes,
-                    pools=policy.pools,
-                    copies=policy.copies,
-                    spread=policy.spread,
-                )
-                for policy in self.policies
-                if not policy.storage_classes
-            ),
+            replication=tuple(policy.replication for policy in self.policies if not policy.storage_classes),
             places=self.places,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode, MapPolicy
+from moln_spec.cloudmap import DEFAULT_COPIES, BodyPlace, CloudMap, MapNode, MapPolicy
 from moln_spec.membership import Report, Seat, Step, Wanted, in_order, next_step
 from moln_spec.resources.pool import NODES_PER_CLOUD
 
@@ -76,14 +76,31 @@ def problems(cloud: Cloud, storage_nodes: Sequence[StorageNode]) -> tuple[str, .
     return tuple(found)
 
 
-def _policies_not_with_many(policies: Sequence[MapPolicy]) -> list[str]:
-    """What this release can't do yet in a cloud of several nodes: told, because ignored it would break a promise."""
-    return [
-        f"ReplicationPolicy {policy.name}: with several nodes this release selects by bucket and prefix; leave "
-        "selector.storageClasses empty"
-        for policy in policies
-        if policy.storage_classes
-    ]
+def _class_policies(policies: Sequence[MapPolicy], classes: Sequence[StorageClass]) -> list[str]:
+    """What is wrong with policies that select storage classes, as sentences.
+
+    They decide about bodies alone, and a record must have as many copies as the body it names.
+    """
+    names = [storage_class.name for storage_class in classes]
+    by_key = [policy for policy in policies if not policy.storage_classes]
+    records = [(policy.copies, f"ReplicationPolicy {policy.name}") for policy in by_key]
+    if all(policy.buckets or policy.prefixes for policy in by_key):
+        records.append((DEFAULT_COPIES, "default"))
+    fewest, why = min(records)
+    found = []
+    for policy in policies:
+        found += [
+            f"ReplicationPolicy {policy.name} selects the storage class {name}, which the cloud does not have "
+            f"(it has {', '.join(names)})"
+            for name in policy.storage_classes
+            if name not in names
+        ]
+        if policy.storage_classes and policy.copies > fewest:
+            found.append(
+                f"ReplicationPolicy {policy.name} asks for {policy.copies} copies of the bytes of classes; records need "
+                f"as many, and have {fewest} by {why}; let one without storageClasses ask for {policy.copies} too"
+            )
+    return found
 
 
 def make_map(
@@ -110,6 +127,8 @@ def make_map(
     weights = pool_weights(cloud, storage_nodes)
     obeyed = _policies(cloud.metadata.name, policies)
     found += _unknown_pools(obeyed, weights)
+    if len(seats) > 1:
+        found += _class_policies(obeyed, cloud.spec.storage_classes)
     if found:
         raise UnusableCloudError(found)
     classes = tuple(
@@ -119,11 +138,9 @@ def make_map(
     wanted = Wanted(
         seats=tuple(replace(seat, weight=weights.get(seat.pool, 1.0)) for seat in seats),
         policies=obeyed,
-        places=places(classes, cloud.spec.assignment_rules),
+        places=places(classes, cloud.spec.assignment_rules, obeyed, sorted(weights)),
         lost=lost_nodes(cloud, storage_nodes),
     )
-    if len(seats) > 1 and (refused := _policies_not_with_many(wanted.policies)):
-        raise UnusableCloudError(refused)
     rules: dict[str, Any] = {
         "storage_classes": classes,
         "assignment_rules": cloud.spec.assignment_rules,
@@ -191,12 +208,30 @@ def _narrowed(storage_class: StorageClass, cloud: Cloud, storage_nodes: Sequence
     return () if set(pools) == set(pool_weights(cloud, storage_nodes)) and not storage_class.pools else pools
 
 
-def places(classes: Sequence[StorageClass], rules: Sequence[AssignmentRule]) -> tuple[BodyPlace, ...]:
-    """Where bodies live apart from records: those of classes bound to pools, and those that rules pin to a pool."""
-    bound = {storage_class.name: storage_class.pools for storage_class in classes if storage_class.pools}
+def places(
+    classes: Sequence[StorageClass],
+    rules: Sequence[AssignmentRule],
+    policies: Sequence[MapPolicy],
+    every_pool: Sequence[str],
+) -> tuple[BodyPlace, ...]:
+    """Where bodies live apart from records.
+
+    Those of classes that are bound to pools, or that a policy selects, and those that rules pin to a pool.
+    """
+    found = []
+    for storage_class in sorted(classes, key=lambda entry: entry.name):
+        own = tuple(policy.replication for policy in policies if storage_class.name in policy.storage_classes)
+        if own or storage_class.pools:
+            pools = storage_class.pools or tuple(every_pool)
+            found.append(BodyPlace(name=storage_class.name, pools=pools, replication=own))
     pinned = {f"@{rule.pool}": (rule.pool,) for rule in rules if rule.pool is not None}
-    found = (*sorted(bound.items()), *sorted(pinned.items()))
-    return tuple(BodyPlace(name=name, pools=pools) for name, pools in found)
+    return (*found, *(BodyPlace(name=name, pools=pools) for name, pools in sorted(pinned.items())))
+
+
+def places_of(cloud_map: CloudMap) -> tuple[BodyPlace, ...]:
+    """The places that the classes, rules and policies of a map ask for, be they in effect yet or not."""
+    every_pool = sorted({node.pool for node in cloud_map.nodes})
+    return places(cloud_map.storage_classes, cloud_map.assignment_rules, cloud_map.policies, every_pool)
 
 
 def _policies(cloud_name: str, policies: Sequence[ReplicationPolicy]) -> tuple[MapPolicy, ...]:

@@ -223,7 +223,10 @@ class _Decision:
     def _orphaned(holding: Layout, gone: set[str]) -> tuple[str, tuple[str, ...]] | None:
         """Who keeps something in which pools, all of whose nodes that are left would be lost."""
         kept = [(f"ReplicationPolicy {rule.name}", rule.pools) for rule in holding.replication if rule.pools]
-        for keeper, pools in (*kept, *((place.keeper, place.pools) for place in holding.places)):
+        bodies = [(place.keeper, place.pools) for place in holding.places]
+        own = [rule for place in holding.places for rule in place.replication if rule.pools]
+        bodies += [(f"ReplicationPolicy {rule.name}", rule.pools) for rule in own]
+        for keeper, pools in (*kept, *bodies):
             left = {member.name for member in candidates(holding.members, pools) if not member.lost}
             if left <= gone:
                 return keeper, pools

@@ -105,21 +105,27 @@ class Placement:
         return most_specific(self._rules, bucket, key) or _DEFAULT
 
     def body_rule(self, bucket: str, key: str, place: str) -> Replication:
-        """How the body of a key is replicated in a place: by the key's rule, but in the place's pools.
+        """How the body of a key is replicated in a place: by the place's own rule or the key's, in the place's pools.
 
         Where the layout has no such place the body lives with the record.
         """
-        return self.placed(self.rule(bucket, key), place)
+        there = self._places.get(place)
+        own = None if there is None else most_specific(there.replication, bucket, key)
+        return self.placed(own or self.rule(bucket, key), place)
 
     def placed(self, rule: Replication, place: str) -> Replication:
-        """How bodies of keys that are replicated by a rule are replicated in a place."""
+        """How bodies that are replicated by a rule are replicated in a place; its own rules may name other pools."""
         there = self._places.get(place)
-        return rule if there is None else rule.model_copy(update={"pools": there.pools})
+        if there is None or (rule.pools and rule in there.replication):
+            return rule
+        return rule.model_copy(update={"pools": there.pools})
 
     def body_rules(self, bucket: str | None = None) -> tuple[Replication, ...]:
         """Every rule that some body (of a bucket) in some place may fall under; none where there are no places."""
         rules = self.rules(bucket)
-        return tuple(self.placed(rule, place) for place in self._places for rule in rules)
+        return tuple(
+            self.placed(rule, name) for name, place in self._places.items() for rule in (*rules, *place.replication)
+        )
 
     def body_tables(self, bucket: str | None = None) -> tuple[tuple[tuple[Member, ...], ...], ...]:
         """The owners of each partition's bodies, for every rule (of a bucket) in every place."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from moln_spec.cloudmap import CloudMap
-from moln_spec.mapmaking import UnusableCloudError, pool_weights
+from moln_spec.mapmaking import UnusableCloudError, places_of, pool_weights
 from moln_spec.mapmaking import make_map as make_step
 from moln_spec.membership import Report, Seat
 from moln_spec.resources.cloud import Cloud
@@ -125,12 +125,13 @@ def test_contradictions_are_told_in_sentences(cloud: Cloud, pools: list[StorageN
 @pytest.mark.parametrize(
     ("policy", "sentence"),
     [
-        (a_policy("a", selector={"storageClasses": ["x"]}), "selector.storageClasses empty"),
+        (a_policy("a", selector={"storageClasses": ["x"]}), r"the storage class x, .* \(it has STANDARD\)"),
+        (a_policy("a", selector={"storageClasses": ["STANDARD"]}, copies=4), "have 3 by default; let one without"),
         (a_policy("a", pools=["photos", "tape"]), r"names the pool tape, .* \(it has photos\)"),
     ],
 )
-def test_policies_that_many_nodes_would_ignore_are_refused(policy: ReplicationPolicy, sentence: str) -> None:
-    """What this release does not do with several nodes is told; with one node it changes nothing."""
+def test_policies_that_can_not_be_obeyed_are_refused(policy: ReplicationPolicy, sentence: str) -> None:
+    """What they name must be there, and a record has as many copies as its body; with one node it changes nothing."""
     two = [SEAT, Seat("photos-1", "photos-1:9001", "photos")]
     with pytest.raises(UnusableCloudError, match=sentence):
         make_map(a_cloud(nodes={"replicas": 2}), [], [policy], two, None)
@@ -207,6 +208,23 @@ def test_bodies_have_a_place_where_a_class_or_a_rule_names_pools(
     assert drawn.layout.places == drawn.places
     assert make_map(a_cloud(**spec), pools, [], two, drawn) is drawn
     assert make_map(a_cloud(**spec), pools, [], [SEAT], None).places == ()
+
+
+def test_a_policy_that_selects_a_class_makes_a_place_for_it() -> None:
+    """In every pool, or in those of the class; records must have as many copies by the policies without classes."""
+    two = [SEAT, Seat("slow-0", "slow-0:9001", "slow")]
+    spec = {"storageClasses": [{"name": "A", "default": True}, {"name": "B", "pools": ["slow"]}, {"name": "C"}]}
+    thin = a_policy("thin", selector={"storageClasses": ["A", "B"]}, copies=1)
+    drawn = make_map(a_cloud(**spec), [a_pool("slow")], [thin], two, None)
+    found = [(place.name, place.pools, [rule.name for rule in place.replication]) for place in drawn.places]
+    assert found == [("A", ("photos", "slow"), ["thin"]), ("B", ("slow",), ["thin"])]
+    assert drawn.layout.replication == ()
+    assert places_of(drawn) == drawn.places
+    more = [a_policy("all", copies=5), a_policy("thick", selector={"storageClasses": ["C"]}, copies=5)]
+    assert make_map(a_cloud(**spec), [a_pool("slow")], more, two, None).places[-1].name == "C"
+    more[0] = a_policy("some", copies=5, selector={"buckets": ["b"]})
+    with pytest.raises(UnusableCloudError, match=r"thick asks for 5 copies .* have 3 by default"):
+        make_map(a_cloud(**spec), [a_pool("slow")], more, two, None)
 
 
 def test_a_class_that_is_bound_to_a_pool_is_obeyed_at_once_and_its_bodies_move_by_a_change() -> None:

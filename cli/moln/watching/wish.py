@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from moln.errors import CliError, Exit
-from moln_spec.mapmaking import places
+from moln_spec.mapmaking import places_of
 from moln_spec.membership import Seat, Wanted, thought_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def wished(
     policies = tuple(
         policy.model_copy(update={"copies": copies.get(policy.name, policy.copies)}) for policy in cloud_map.policies
     )
-    bound = places(cloud_map.storage_classes, cloud_map.assignment_rules)
+    bound = places_of(cloud_map.model_copy(update={"policies": policies}))
     wanted = Wanted(seats, policies, frozenset(cloud_map.given_up), bound)
     return thought_of(cloud_map, wanted, reports)
 

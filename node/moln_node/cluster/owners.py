@@ -48,11 +48,12 @@ class Owners:
         )
         self._partitions = cloud_map.partitions
         self._policies = tuple(policy for policy in cloud_map.policies if not policy.storage_classes)
+        self._class_policies = tuple(policy for policy in cloud_map.policies if policy.storage_classes)
         self._tables: dict[tuple[Replication, Replication | None], tuple[Electorate, ...]] = {}
         self._covered: dict[tuple[str | None, frozenset[str]], bool] = {}
         self.of_key = lru_cache(maxsize=4096)(self._of_key)
         self._of_body = lru_cache(maxsize=4096)(self._find_body)
-        self._policy_of_key = lru_cache(maxsize=4096)(self._find_policy)
+        self._policy_of = lru_cache(maxsize=4096)(self._find_policy)
         self.share = lru_cache(maxsize=512)(self._share)
 
     def _of_key(self, bucket: str, key: str) -> Electorate:
@@ -92,13 +93,16 @@ class Owners:
 
         Of buckets always a majority; of uploads, their parts and bodies at least that, since records rest on them.
         """
-        if not self._policies or register.space == Space.BUCKETS:
+        if register.space == Space.BUCKETS or not (self._policies or self._class_policies):
             return _MAJORITIES
-        found = self._policy_of_key(register.bucket, _object_key(register))
+        found = self._policy_of(register.bucket, _object_key(register), _place(register))
         return found if register.space == Space.OBJECTS or found.write != "one" else _MAJORITIES
 
-    def _find_policy(self, bucket: str, key: str) -> MapPolicy:
-        return placement.most_specific(self._policies, bucket, key) or _MAJORITIES
+    def _find_policy(self, bucket: str, key: str, place: str) -> MapPolicy:
+        """Of a body the one that selects its class, if there is one for the key."""
+        own = [policy for policy in self._class_policies if place in policy.storage_classes]
+        found = placement.most_specific(own, bucket, key) or placement.most_specific(self._policies, bucket, key)
+        return found or _MAJORITIES
 
     def copies(self, bucket: str) -> int:
         """How many owners the keys of a bucket have that no policy's prefix names."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from moln_operator.plan.disruption import advice, only_node
 from moln_operator.plan.peers import is_too_old
 from moln_spec.cloudmap import DEFAULT_COPIES
-from moln_spec.mapmaking import places
+from moln_spec.mapmaking import places_of
 from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
@@ -69,7 +69,7 @@ def _empty_places(cloud_map: CloudMap | None) -> list[BodyPlace]:
     if cloud_map is None:
         return []
     there = {member.pool for member in cloud_map.layout.members}
-    asked = places(cloud_map.storage_classes, cloud_map.assignment_rules)
+    asked = places_of(cloud_map)
     return [place for place in asked if there.isdisjoint(place.pools)]
 
 

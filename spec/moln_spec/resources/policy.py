@@ -19,7 +19,12 @@ class Selector(Document):
     prefixes: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(
         (), max_length=64, description="The key begins with one of these."
     )
-    storage_classes: tuple[ClassName, ...] = Field((), max_length=32, description="The object's class is one of these.")
+    storage_classes: tuple[ClassName, ...] = Field(
+        (),
+        max_length=32,
+        description="The object's class is one of these. Such a policy speaks of bytes alone: their records have the "
+        "copies that a policy without classes gives, which must be as many.",
+    )
 
 
 class ReplicationPolicySpec(Document):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from moln_node.cluster import uploadkeys
+from moln_node.cluster import bodykeys, uploadkeys
 from moln_node.cluster.owners import Owners
 from moln_node.store.registers import Register, Space
-from moln_spec.cloudmap import Change, CloudMap, MapNode, MapPolicy
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode, MapPolicy
 
 KEYS = [f"k{number}" for number in range(200)]
 
@@ -70,3 +70,25 @@ def test_a_cover_has_a_quorum_of_every_partition() -> None:
     confirming = Owners(a_map("cde", change=Change(before=before, stage="confirming", since=2)))
     assert not confirming.are_covered_by(set("ab"))
     assert confirming.are_covered_by(set("abde"))
+
+
+def test_a_policy_that_selects_a_class_is_for_bodies_alone() -> None:
+    """Of that class, also for parts of uploads; it says how many copies, among whom, and how many a write waits for."""
+    some = MapPolicy(name="some", prefixes=("k1",), storage_classes=("A",), pools=("q",), copies=2)
+    policies = (MapPolicy(name="thin", storage_classes=("A",), copies=1, write="all"), some, MapPolicy(name="all"))
+    replication = tuple(policy.replication for policy in policies if policy.storage_classes)
+    places = (BodyPlace(name="A", pools=("p",), replication=replication), BodyPlace(name="B", pools=("p",)))
+    nodes = [node.model_copy(update={"pool": "q" if node.name in "ef" else "p"}) for node in a_map("abcdef").nodes]
+    drawn = a_map("abcdef", policies=policies).model_copy(update={"places": places, "nodes": tuple(nodes)})
+    owners = Owners(drawn)
+    for key in KEYS:
+        body = Register(Space.BODIES, bodykeys.register_key(key, bodykeys.name("v" * 20, "A")), "room", b"i")
+        part = Register(Space.UPLOADS, uploadkeys.part(key, bodykeys.name("v" * 20, "A"), 3), "room", b"i")
+        other = Register(Space.BODIES, bodykeys.register_key(key, bodykeys.name("v" * 20, "B")), "room", b"i")
+        bound = key.startswith("k1")
+        assert owners.of(part) is owners.of(body)
+        assert len(owners.of(body).owners) == (2 if bound else 1)
+        assert set(owners.of(body).owners) <= set("ef" if bound else "abcd")
+        assert owners.policy(body).name == owners.policy(part).name == ("some" if bound else "thin")
+        assert (len(owners.of(other).owners), owners.policy(other).name) == (3, "all")
+        assert (len(owners.of(register(key)).owners), owners.policy(register(key)).name) == (3, "all")
