@@ -97,7 +97,7 @@ def _class_policies(policies: Sequence[MapPolicy], classes: Sequence[StorageClas
         ]
         if policy.storage_classes and policy.copies > fewest:
             found.append(
-                f"ReplicationPolicy {policy.name} asks for {policy.copies} copies of the bytes of classes; records need "
+                f"ReplicationPolicy {policy.name} asks for {policy.copies} copies of bytes of classes; records need "
                 f"as many, and have {fewest} by {why}; let one without storageClasses ask for {policy.copies} too"
             )
     return found
