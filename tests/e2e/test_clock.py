@@ -198,9 +198,10 @@ def _seals(namespace: Namespace, pod: str) -> bool:
 def test_tls_is_switched_on_and_off_on_a_running_cloud(namespace: Namespace, tmp_path: Path) -> None:
     """Nodes restart one at a time, each with what it is asked for now; clients of either find a majority all the time.
 
-    Port 9001 follows: it answers both until every node can do without plain HTTP, and the same on the way back.
+    Port 9001 follows: it answers both until every node can do without plain HTTP, and the same on the way back. The
+    operator is killed on the way.
     """
-    namespace.operator()
+    operator = namespace.operator()
     pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key", f"photos.{namespace.name}.svc")
     pair.renew()
     namespace.apply(secret(pair), a_cloud("photos", nodes={"replicas": 3}))
@@ -212,6 +213,10 @@ def test_tls_is_switched_on_and_off_on_a_running_cloud(namespace: Namespace, tmp
         goes_on(ledger)
         began = time.monotonic()
         namespace.patch("cloud", "photos", {"spec": {"tls": {"secretName": "cert"}}})
+        eventually(lambda: namespace.secret("photos-peers")["mode"] == "accept", "nodes come to answer both", 30)
+        operator.kill()
+        goes_on(ledger)
+        namespace.operator()
         namespace.wait_settled("photos", "3/3")
         print(f"to TLS: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         for name in sorted(pods(namespace)):

@@ -7,7 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.certificates import Pair
 from tests.e2e.cluster import CLASS, Manifest, a_cloud, eventually, renamed
+from tests.e2e.test_tls import secret
 
 from moln_operator.kube.api import Api
 from moln_operator.kube.connection import connect
@@ -18,6 +20,7 @@ from moln_operator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.e2e.cluster import Namespace
 
@@ -89,10 +92,17 @@ def lives(namespace: Namespace, reached: Callable[[], bool]) -> int:
     raise AssertionError(f"{MOST_LIVES} operators did not come to an end")
 
 
-def test_an_operator_that_dies_after_every_write_gets_there_all_the_same(namespace: Namespace) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_an_operator_that_dies_after_every_write_gets_there_all_the_same(
+    namespace: Namespace, tmp_path: Path, tls: bool
+) -> None:
     """Creation, an edit and the deletion of a cloud, one write per life; compared with a cloud made calmly."""
     os.environ["KUBECONFIG"] = namespace.kubeconfig
-    namespace.apply(a_cloud("rough", deletionPolicy="Delete"))
+    pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key")
+    pair.renew()
+    namespace.apply(secret(pair))
+    more = {"tls": {"secretName": "cert"}} if tls else {}
+    namespace.apply(a_cloud("rough", deletionPolicy="Delete", **more))
     assert lives(namespace, lambda: namespace.condition("rough").get("status") == "True") > 10
     edit = {"spec": {"service": {"port": 80}, "limits": {"uploadExpiryDays": 3}}}
     namespace.patch("cloud", "rough", edit)
@@ -100,7 +110,7 @@ def test_an_operator_that_dies_after_every_write_gets_there_all_the_same(namespa
     rough = namespace.snapshot("rough")
 
     calm = namespace.operator()
-    namespace.apply(a_cloud("smooth", deletionPolicy="Delete"))
+    namespace.apply(a_cloud("smooth", deletionPolicy="Delete", **more))
     namespace.wait_ready("smooth")
     namespace.patch("cloud", "smooth", edit)
     eventually(lambda: namespace.get("service", "smooth")["spec"]["ports"][0]["port"] == 80, "the edit is applied")

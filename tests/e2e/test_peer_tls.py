@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.certificates import Authority, Pair
 from tests.e2e.cluster import Namespace, a_cloud, eventually
-from tests.e2e.story import clients_at_work, goes_on, paused, pods, reasons
+from tests.e2e.story import clients_at_work, goes_on, moln, paused, pods, reasons
 from tests.e2e.test_tls import secret
 
 from moln_spec.peertls import fingerprint
@@ -35,20 +32,6 @@ def cloud(namespace: Namespace, tmp_path: Path) -> Namespace:
     namespace.apply(secret(pair), a_cloud("photos", nodes={"replicas": 3}, tls={"secretName": "cert"}))
     namespace.wait_settled("photos", "3/3")
     return namespace
-
-
-def moln(cloud: Namespace, *arguments: str) -> str:
-    """What a user's command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "moln", *arguments, "-n", cloud.name],
-        env={"KUBECONFIG": cloud.kubeconfig, "HOME": str(cloud.scratch), "PATH": str(cloud.lab.programs)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def test_port_9001_knows_its_own(cloud: Namespace) -> None:
@@ -78,9 +61,9 @@ def test_port_9001_knows_its_own(cloud: Namespace) -> None:
     log = cloud.kubectl("logs", names[0])
     assert "certificate verify failed" in log
     assert "PRIVATE" not in log + cloud.operators[0].log.read_text()
-    status = json.loads(moln(cloud, "status", "photos", "--json"))
+    status = moln(cloud, "status", "photos")
     assert [(node["name"], node["ready"], node["objects"]) for node in status["nodes"]] == [(n, True, 3) for n in names]
-    found = json.loads(moln(cloud, "where", "s3://pics/of-photos-1", "--cloud", "photos", "--json"))
+    found = moln(cloud, "where", "s3://pics/of-photos-1", "--cloud", "photos")
     assert [copy["answers"] for copy in found["copies"]] == [True] * 3
     moln(cloud, "repair", "photos", "--dry-run")
 

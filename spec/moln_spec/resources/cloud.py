@@ -177,7 +177,9 @@ class CloudSpec(Document):
     )
     limits: Limits = Field(Limits(), description="Bounds on what each node takes.")
     service: Service = Field(Service(), description="How clients reach the S3 endpoint.")
-    tls: Tls | None = Field(None, description="TLS at the nodes; absent: plain HTTP within the cluster.")
+    tls: Tls | None = Field(
+        None, description="TLS at the nodes, and mutual TLS between them; absent: plain HTTP within the cluster."
+    )
     ingress: Ingress | None = Field(None, description="An Ingress in front of the endpoint, optionally with TLS.")
     trust_forwarded: bool = Field(
         default=False,
