@@ -21,6 +21,7 @@ demo: ## the main job, narrated: a cluster, helm install, a Cloud, real files in
 test: check lab-up ## everything: what CI runs
 	scripts/install-clients
 	scripts/install-monitoring
+	MOLN_TEST_NODES=5 MOLN_TEST_APART=1 $(RUN) pytest -q -n 2 tests/node/s3
 	$(RUN) pytest -m "(clients or monitoring or crash) and not lab" --timeout 900
 	$(RUN) pytest -n 3 --timeout 900 tests/e2e $(foreach path,$(ALONE),--ignore $(path))
 	$(RUN) pytest --timeout 900 $(ALONE)

@@ -1,17 +1,21 @@
-"""One `moln dev` for all clients of a module, and the programs, each run with nothing but its own settings."""
+"""A cloud of one node and one of five for all clients, and the programs, each run with only its own settings."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
-from tests.cli.harness import Desk, Dev
+from botocore.config import Config
+from tests.cli.harness import Desk
+from tests.clients.spray import Spray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,11 +24,31 @@ SECONDS = 120
 _numbers = itertools.count(1)
 
 
+@dataclass(frozen=True)
+class Door:
+    """Where a cloud is reached, and the keys to it."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+    def s3(self) -> Any:
+        """A boto3 client."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}),
+        )
+
+
 @dataclass
 class Bench:
-    """A running cloud, a bucket of the test's own, and a folder to work in."""
+    """The door of a running cloud, a bucket of the test's own, and a folder to work in."""
 
-    dev: Dev
+    door: Door
     bucket: str
     folder: Path
 
@@ -35,8 +59,8 @@ class Bench:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
-            "AWS_ACCESS_KEY_ID": self.dev.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.dev.secret_key,
+            "AWS_ACCESS_KEY_ID": self.door.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.door.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
@@ -87,16 +111,23 @@ def program(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One cloud for a module."""
+@pytest.fixture(scope="module", params=[1, 5], ids=["one node", "five nodes"])
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A cloud for a module; of several nodes each takes the next connection."""
     desk = Desk(tmp_path_factory.mktemp("desk"))
-    yield desk.start("--data", str(desk.folder / "data"))
-    desk.end()
+    try:
+        dev = desk.start("--data", str(desk.folder / "data"), "--nodes", str(request.param))
+        nodes = [json.loads(file.read_text())["s3"] for file in sorted((desk.folder / "data").glob("*.ready.json"))]
+        assert len(nodes) == request.param
+        with Spray(nodes) as spray:
+            yield Door(f"http://{spray.address}", dev.access_key, dev.secret_key)
+            assert spray.connections >= request.param
+    finally:
+        desk.end()
 
 
 @pytest.fixture
-def bench(cloud: Dev, tmp_path: Path) -> Bench:
+def bench(cloud: Door, tmp_path: Path) -> Bench:
     """An empty bucket."""
     bucket = f"clients-{next(_numbers)}"
     cloud.s3().create_bucket(Bucket=bucket)

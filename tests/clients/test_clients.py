@@ -1,4 +1,4 @@
-"""Programs that people use, each doing its ordinary work against `moln dev`: what comes back is what went in."""
+"""Programs that people use, each doing its ordinary work against one node and five: what comes back is what went in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.clients
 def test_boto3_transfers_with_its_own_manager(bench: Bench) -> None:
     """upload_file and download_file, in parts and in parallel, as most Python programs do it."""
     planted = bench.plant()
-    s3 = bench.dev.s3()
+    s3 = bench.door.s3()
     for name, data in planted.items():
         s3.upload_file(str(bench.folder / "in" / name), bench.bucket, name, ExtraArgs={"Metadata": {"a": "b"}})
         s3.download_file(bench.bucket, name, str(bench.folder / "out"))
@@ -34,7 +34,7 @@ def test_boto3_transfers_with_its_own_manager(bench: Bench) -> None:
 def test_aws_cli_copies_syncs_lists_and_removes(bench: Bench) -> None:
     """The high-level commands: mb, cp, sync with --delete, ls, presign, rm, rb."""
     planted = bench.plant()
-    aws = (program("aws"), "--endpoint-url", bench.dev.endpoint)
+    aws = (program("aws"), "--endpoint-url", bench.door.endpoint)
     bucket = f"s3://{bench.bucket}"
     bench.run(*aws, "s3", "mb", f"{bucket}-other")
     bench.run(*aws, "s3", "rb", f"{bucket}-other")
@@ -54,7 +54,7 @@ def test_aws_cli_copies_syncs_lists_and_removes(bench: Bench) -> None:
 
 def test_aws_cli_speaks_the_api(bench: Bench) -> None:
     """The low-level commands: versioning, tags, conditions."""
-    aws = (program("aws"), "--endpoint-url", bench.dev.endpoint, "--output", "json", "s3api")
+    aws = (program("aws"), "--endpoint-url", bench.door.endpoint, "--output", "json", "s3api")
     named = ("--bucket", bench.bucket, "--key", "k")
     (bench.folder / "f").write_text("one")
     bench.run(*aws, "put-bucket-versioning", "--bucket", bench.bucket, "--versioning-configuration", "Status=Enabled")
@@ -70,11 +70,11 @@ def test_aws_cli_speaks_the_api(bench: Bench) -> None:
 
 
 def _rclone(bench: Bench) -> tuple[str, ...]:
-    dev = bench.dev
+    door = bench.door
     remote = "moln"
     (bench.folder / "rclone.conf").write_text(
-        f"[{remote}]\ntype = s3\nprovider = Other\nendpoint = {dev.endpoint}\n"
-        f"access_key_id = {dev.access_key}\nsecret_access_key = {dev.secret_key}\n"
+        f"[{remote}]\ntype = s3\nprovider = Other\nendpoint = {door.endpoint}\n"
+        f"access_key_id = {door.access_key}\nsecret_access_key = {door.secret_key}\n"
     )
     return program("rclone"), "--config", "rclone.conf", "--s3-chunk-size", "5M", "--s3-upload-cutoff", "5M"
 
@@ -98,7 +98,7 @@ def test_rclone_syncs_checks_and_moves(bench: Bench) -> None:
 def test_restic_backs_up_checks_and_restores(bench: Bench) -> None:
     """init, two snapshots, check with all data read, restore, forget with prune."""
     planted = bench.plant()
-    restic = (program("restic"), "-r", f"s3:{bench.dev.endpoint}/{bench.bucket}/repo", "--no-cache")
+    restic = (program("restic"), "-r", f"s3:{bench.door.endpoint}/{bench.bucket}/repo", "--no-cache")
     password = {"RESTIC_PASSWORD": "for-tests"}
     bench.run(*restic, "init", more=password)
     bench.run(*restic, "backup", "in", more=password)
@@ -115,8 +115,8 @@ def test_the_minio_client_mirrors_finds_and_removes(bench: Bench) -> None:
     """alias, mirror both ways, cat, find, stat, rm: mc reports what happened as JSON."""
     planted = bench.plant()
     mc = (program("mc"), "--json", "--config-dir", str(bench.folder / "mc"))
-    dev, bucket = bench.dev, f"moln/{bench.bucket}"
-    bench.run(*mc, "alias", "set", "moln", dev.endpoint, dev.access_key, dev.secret_key)
+    door, bucket = bench.door, f"moln/{bench.bucket}"
+    bench.run(*mc, "alias", "set", "moln", door.endpoint, door.access_key, door.secret_key)
     bench.run(*mc, "mirror", "in", f"{bucket}/tree")
     assert bench.run(program("mc"), "--config-dir", "mc", "cat", f"{bucket}/tree/small.txt") == "small"
     found = [json.loads(line)["key"] for line in bench.run(*mc, "find", bucket, "--name", "*.bin").splitlines()]
@@ -133,7 +133,7 @@ def _mounted(bench: Bench) -> Iterator[Path]:
     """The bucket as a folder, by s3fs in the foreground; unmounted and ended afterwards."""
     mount = bench.folder / "mount"
     mount.mkdir(exist_ok=True)
-    options = f"url={bench.dev.endpoint},use_path_request_style,endpoint=us-east-1,umask=0022"
+    options = f"url={bench.door.endpoint},use_path_request_style,endpoint=us-east-1,umask=0022"
     process = subprocess.Popen(
         [program("s3fs"), bench.bucket, str(mount), "-f", "-o", options],
         env=bench.environment,
@@ -169,7 +169,7 @@ def test_s3fs_is_a_folder(bench: Bench) -> None:
         (mount / "gone").write_bytes(b"x")
         (mount / "gone").unlink()
         assert sorted(path.name for path in (mount / "d").iterdir()) == ["g"]
-    s3 = bench.dev.s3()
+    s3 = bench.door.s3()
     assert s3.get_object(Bucket=bench.bucket, Key="d/g")["Body"].read() == b"x" * 100_000 + b"more"
     keys = {item["Key"] for item in s3.list_objects_v2(Bucket=bench.bucket)["Contents"]}
     assert keys == {"d/", "d/g"}
