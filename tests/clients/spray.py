@@ -66,19 +66,24 @@ class Spray:
 
     @staticmethod
     async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
-        there: asyncio.StreamWriter | None = None
-        with contextlib.suppress(OSError):
-            host, port = target.rsplit(":", 1)
-            back, there = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(_pump(reader, there), _pump(back, writer))
-        for stream in (writer, there):
-            if stream is not None:
+        streams = [writer]
+        try:
+            with contextlib.suppress(OSError):
+                host, port = target.rsplit(":", 1)
+                back, there = await asyncio.open_connection(host, int(port))
+                streams.append(there)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_pump(reader, there))
+                    group.create_task(_pump(back, writer))
+        finally:
+            for stream in streams:
                 stream.transport.abort()
+            await asyncio.sleep(0)  # so that the transports are closed when this is over
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(_CHUNK):
-        sink.write(data)
-        await sink.drain()
     with contextlib.suppress(OSError):
+        while data := await source.read(_CHUNK):
+            sink.write(data)
+            await sink.drain()
         sink.write_eof()
