@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -20,22 +21,24 @@ OBJECTS: Final = 8
 SIZE: Final = 1024 * 1024
 PART: Final = 5 * 1024 * 1024
 CLASSES: Final = ("STANDARD", "ARCHIVE")
+SECONDS: Final = float(os.environ.get("MOLN_CHAOS_SECONDS", "60"))
+SEED: Final = int(os.environ.get("MOLN_CHAOS_SEED", "33"))
+STEPS: Final = ("bind", "bind", "scale", "operator", "pod")
 
 
-def bound(pool: str) -> dict[str, Any]:
-    """Classes of which ARCHIVE is bound to a pool, STANDARD to the default one; what is called a film is pinned."""
-    classes = [
-        {"name": "STANDARD", "default": True, "pools": ["photos"]},
-        {"name": "ARCHIVE", "pools": [pool]},
-    ]
-    return {"storageClasses": classes, "assignmentRules": [{"match": {"prefix": "films/"}, "pool": "archive"}]}
+def classes(pool: str) -> list[Manifest]:
+    """Classes of which STANDARD is bound to the default pool and ARCHIVE to this one, or nowhere."""
+    archive = {"name": "ARCHIVE"} if pool == "nowhere" else {"name": "ARCHIVE", "pools": [pool]}
+    return [{"name": "STANDARD", "default": True, "pools": ["photos"]}, archive]
 
 
 def two_pools(namespace: Namespace) -> None:
-    """A cloud of the pools photos and archive, three nodes each."""
+    """A cloud of the pools photos and archive, three nodes each; ARCHIVE is bound to the latter, and films pinned."""
     namespace.operator()
     archive = a_pool("archive", replicas=NODES)
-    namespace.apply(archive, a_cloud("photos", nodes={"replicas": NODES}, **bound("archive")))
+    pinned = [{"match": {"prefix": "films/"}, "pool": "archive"}]
+    bound = a_cloud("photos", nodes={"replicas": NODES}, storageClasses=classes("archive"), assignmentRules=pinned)
+    namespace.apply(archive, bound)
     namespace.wait_settled("photos", f"{2 * NODES}/{2 * NODES}")
 
 
@@ -130,7 +133,7 @@ def test_a_class_is_bound_elsewhere_under_clients(namespace: Namespace) -> None:
     with clients_at_work(namespace, seed=31, classes=CLASSES) as ledger:
         for pool in ("photos", "archive", "photos"):
             began = time.monotonic()
-            namespace.patch("cloud", "photos", {"spec": {"storageClasses": bound(pool)["storageClasses"]}})
+            namespace.patch("cloud", "photos", {"spec": {"storageClasses": classes(pool)}})
             all_in(namespace, pool)
             namespace.wait_settled("photos", f"{2 * NODES}/{2 * NODES}")
             print(f"to {pool} in {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
@@ -185,17 +188,49 @@ def test_a_class_keeps_its_copies_while_its_pool_changes(namespace: Namespace) -
         assert s3.get_object(Bucket="kept", Key=f"a{number}")["Body"].read() == body(number)
 
 
+def test_any_edits_and_deaths_while_classes_are_bound(namespace: Namespace) -> None:
+    """A class is bound here, there and nowhere, a pool grows and shrinks, operator and nodes die, all at random."""
+    chance = random.Random(SEED)
+    two_pools(namespace)
+    operator = namespace.operators[0]
+    done: list[str] = []
+    steps: list[str] = []
+    with clients_at_work(namespace, seed=SEED, classes=CLASSES):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            steps = steps or chance.sample(STEPS, len(STEPS))
+            step = steps.pop()
+            if step == "bind":
+                step = chance.choice(("photos", "archive", "nowhere"))
+                namespace.patch("cloud", "photos", {"spec": {"storageClasses": classes(step)}})
+            elif step == "scale":
+                scale(namespace, chance.randrange(NODES, NODES + 2), "storagenode/archive")
+            elif step == "operator":
+                operator.kill()
+                operator = namespace.operator()
+            elif step == "pod":
+                step = chance.choice(sorted(pods(namespace)))
+                namespace.kubectl("delete", "pod", step, "--grace-period=0", "--force", "--ignore-not-found")
+            done.append(step)
+            time.sleep(chance.uniform(1, 8))
+        scale(namespace, NODES, "storagenode/archive")
+        namespace.patch("cloud", "photos", {"spec": {"storageClasses": classes("photos")}})
+        namespace.wait_settled("photos", f"{2 * NODES}/{2 * NODES}", 400)
+    print(f"{done}, {namespace.map('photos')['epoch']} epochs")  # noqa: T201 (shown with -s)
+    moln(namespace, "rewrite")  # what was written while the class was bound to no pool
+    all_in(namespace, "photos")
+
+
 def test_a_pool_whose_nodes_have_yet_to_come_is_told(namespace: Namespace) -> None:
     """One node becomes two of two pools: Accepted says until when a class's bytes are not where it asks for."""
     namespace.operator()
-    classes = [{"name": "STANDARD", "default": True}, {"name": "ARCHIVE", "pools": ["archive"]}]
     namespace.apply(a_cloud("photos"))
     namespace.wait_settled("photos", "1/1")
     s3 = namespace.s3("photos")
     s3.create_bucket(Bucket="kept")
     s3.put_object(Bucket="kept", Key="before", Body=body(0))
     nowhere: Manifest = {"nodeSelector": {"moln.dev/nowhere": "yes"}}
-    namespace.apply(a_pool("archive", **nowhere), a_cloud("photos", storageClasses=classes))
+    namespace.apply(a_pool("archive", **nowhere), a_cloud("photos", storageClasses=classes("archive")))
 
     def says_so() -> bool:
         accepted = namespace.condition("photos", "Accepted")
