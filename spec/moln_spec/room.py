@@ -30,14 +30,14 @@ def gained(before: Layout, after: Layout, partitions: int, leaving: Mapping[str,
     rest nobody knows how much each rule has, and how much is pinned to a pool: there all partitions count alike.
     """
     old, new = Placement(before, partitions), Placement(after, partitions)
-    apart = [place.name for place in after.places]
+    known = {rule.name: rule for rule in (*old.rules(), *(own for place in before.places for own in place.replication))}
+    bodies = [(place.name, rule) for place in after.places for rule in (*new.rules(), *place.replication)]
     taken: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for rule in new.rules():
-        earlier = next((one for one in old.rules() if one.name == rule.name), old.rule("", ""))
-        for place in ("", *apart):
-            then, now = old.table(old.placed(earlier, place)), new.table(new.placed(rule, place))
-            for had, has in zip(then, now, strict=True):
-                taken[place if place in leaving else ""].update({m.name for m in has} - {m.name for m in had})
+    for place, rule in (*(("", rule) for rule in new.rules()), *bodies):
+        earlier = known.get(rule.name, old.rule("", ""))
+        then, now = old.table(old.placed(earlier, place)), new.table(new.placed(rule, place))
+        for had, has in zip(then, now, strict=True):
+            taken[place if place in leaving else ""].update({m.name for m in has} - {m.name for m in had})
     weights = {place: leaving[place] for place, nodes in taken.items() if place and nodes}
     weights[""] = sum(leaving.values()) - sum(weights.values()) or 1
     found: dict[str, float] = {}

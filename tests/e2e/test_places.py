@@ -32,12 +32,15 @@ def classes(pool: str) -> list[Manifest]:
     return [{"name": "STANDARD", "default": True, "pools": ["photos"]}, archive]
 
 
-def two_pools(namespace: Namespace) -> None:
+def two_pools(namespace: Namespace, size: str = "300Mi") -> None:
     """A cloud of the pools photos and archive, three nodes each; ARCHIVE is bound to the latter, and films pinned."""
     namespace.operator()
-    archive = a_pool("archive", replicas=NODES)
+    volume = {"size": size}
+    archive = a_pool("archive", replicas=NODES, volume=volume)
     pinned = [{"match": {"prefix": "films/"}, "pool": "archive"}]
-    bound = a_cloud("photos", nodes={"replicas": NODES}, storageClasses=classes("archive"), assignmentRules=pinned)
+    bound = a_cloud(
+        "photos", nodes={"replicas": NODES, "volume": volume}, storageClasses=classes("archive"), assignmentRules=pinned
+    )
     namespace.apply(archive, bound)
     namespace.wait_settled("photos", f"{2 * NODES}/{2 * NODES}")
 
@@ -191,7 +194,7 @@ def test_a_class_keeps_its_copies_while_its_pool_changes(namespace: Namespace) -
 def test_any_edits_and_deaths_while_classes_are_bound(namespace: Namespace) -> None:
     """A class is bound here, there and nowhere, a pool grows and shrinks, operator and nodes die, all at random."""
     chance = random.Random(SEED)
-    two_pools(namespace)
+    two_pools(namespace, "2Gi")  # the bytes of what is replaced and deleted stay for a while
     operator = namespace.operators[0]
     done: list[str] = []
     steps: list[str] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode, MapPolicy, NodeState
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode, MapPolicy, NodeState, Replication
 from moln_spec.membership import Report, Seat, Wanted, next_step
 from moln_spec.room import Volume
 
@@ -352,6 +352,13 @@ def test_room_for_bodies_is_looked_for_in_their_pools() -> None:
         held = roomy | reports(["n-4"], classes={storage_class: 100})
         step = next_step(last, Wanted(TWO_POOLS[:4], policies, places=ARCHIVE), held)
         assert (step.refusal is not None) is refused, "what leaves is of this class, and goes where its bodies go"
+    cold = Replication(name="cold", pools=("slow",), copies=1)
+    own = (BodyPlace(name="ARCHIVE", pools=("n", "slow"), replication=(cold,)),)
+    tight = reports(FIVE) | reports(["n-3"], volume=Volume(1000, 930, 70)) | reports(["n-4"], classes={"ARCHIVE": 100})
+    for places, refused in ((own, True), ((own[0].model_copy(update={"replication": ()}),), False)):
+        placed = last.model_copy(update={"places": places})
+        step = next_step(placed, Wanted(TWO_POOLS[:4], policies, places=places), tight)
+        assert (step.refusal is not None) is refused, "a policy of the class keeps it in the pool of those who leave"
     anywhere = last.model_copy(update={"places": ()})
     step = next_step(anywhere, Wanted(TWO_POOLS[:4], policies), full)
     assert (step.refusal, states(step.map)["n-4"]) == (None, "leaving")
