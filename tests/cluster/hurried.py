@@ -1,4 +1,4 @@
-"""`python -m tests.cluster.hurried`: a node that drops bodies which nothing names within seconds, not in 15 minutes.
+"""`python -m tests.cluster.hurried`: a node that drops bodies which nothing names within seconds, not in 5 minutes.
 
 What makes that safe is hurried along with it: how long a body may be named after it was written.
 """
@@ -15,5 +15,5 @@ _LAG_SECONDS = 4.0
 
 if __name__ == "__main__":
     vars(apart)["WINDOW_SECONDS"] = _WINDOW_SECONDS
-    vars(unnamed).update(LAG_SECONDS=_LAG_SECONDS, INTERVAL_SECONDS=2 * _LAG_SECONDS)
+    vars(unnamed).update(LAG_SECONDS=_LAG_SECONDS, TURN_SECONDS=1.0, WALK_SECONDS=2 * _LAG_SECONDS, AHEAD_MS=125_000)
     sys.exit(node.main())

@@ -17,7 +17,8 @@ from moln_node.cluster import apart, bodykeys, comparing, maintenance, records
 from moln_node.cluster.apart import Written, register_of
 from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.graves import elapsed_clock
-from moln_node.cluster.messages import Accept, Ask, Named, SlotWrite
+from moln_node.cluster.messages import Accept, Ask, Install, Named, ReportAsk, SlotWrite
+from moln_node.cluster.unnamed import _Confirmed
 from moln_node.cluster.walking import Scope
 from moln_node.peer.tasks import Progress
 from moln_node.store import lookup, registers
@@ -411,6 +412,33 @@ async def test_a_late_record_names_nothing_that_is_gone(tmp_path: Path) -> None:
         assert await there.get("k") == b"anew"
 
 
+async def test_what_is_replaced_is_noticed_and_goes_without_a_walk(tmp_path: Path) -> None:
+    """By the first owner of the key; not before the lag is over, and not by a message that comes late."""
+    async with room(tmp_path) as there:
+        await there.put("k", _LARGE)
+        old, body = await there.row("k"), await there.body("k")
+        await there.put("k", b"anew")
+        await calm(there.clusters)
+        async with asyncio.timeout(60):
+            while await there.holders(body):
+                assert sum([await cluster.unnamed.turn(1000.0) for cluster in there.clusters]) == 0
+                await asyncio.sleep(0.05)
+                dropped = sum([await cluster.unnamed.turn(_MOMENT) for cluster in there.clusters])
+                assert dropped <= 1
+        assert await there.get("k") == b"anew"
+        for cluster in there.clusters:
+            assert await cluster.unnamed.turn(_MOMENT) == 0
+            assert not cluster.unnamed._noticed
+        register = there.register("k")
+        for cluster in there.clusters:
+            own = cluster.members.now.own
+            if cluster.members.me in cluster.members.now.electorate(register).owners:
+                generation = (await own.report(ReportAsk())).generation
+                late = Row(old.version, await there.any.registers.ballot(), old.document)
+                assert (await own.install(Install(register, (SlotWrite(late),), generation))).outcome == Outcome.OLD
+        assert await there.get("k") == b"anew"
+
+
 async def test_a_body_that_is_refreshed_stays(tmp_path: Path) -> None:
     """Who completes an upload makes sure of its body first: what was seen before does not count any more."""
     async with room(tmp_path) as there:
@@ -421,7 +449,9 @@ async def test_a_body_that_is_refreshed_stays(tmp_path: Path) -> None:
         name = bodykeys.body_of(body.key)
         before = (await there.any.registers.look(body)).rows[b""]
         assert await there.any.objects.apart.refresh(there.register("k"), name, Sealed("e")) is not None
-        assert not await there.any.unnamed._drop(body, before, before.ballot)  # it was refreshed in this very moment
+        assert not await there.any.unnamed._drop(
+            body, _Confirmed(before.ballot, 0, 0.0)
+        )  # it was refreshed in this very moment
         assert sum([await cluster.unnamed.collect(_MOMENT) for cluster in there.clusters]) == 0
         assert await there.holders(body) == {"cold"}
         await there.collected(1)

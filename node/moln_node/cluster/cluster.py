@@ -67,6 +67,7 @@ class Cluster:
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
         self.graves = Graves(members)
         self.unnamed = Unnamed(members, self.registers)
+        local.store.unnamed = self.unnamed.notice
         members.own.strays = self.strays
         self._tasks: list[asyncio.Task[None]] = []
 

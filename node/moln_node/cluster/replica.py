@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from moln_node.store.transaction import Transaction
 
 STAGED_SECONDS: Final = 900.0
+_BARRED_SECONDS: Final = 3600.0
 _NOTHING_IS_NEWS: Final = b"\xff" * 12
 
 
@@ -165,7 +166,7 @@ class LocalReplica:
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
         collected: nor below this one, the newest of tombstones that were dropped, or of bars to names of bodies.
-        generation: another one whenever either happens: what was seen of this node before may be older.
+        generation: another one whenever tombstones are dropped: what was seen of this node before may be older.
         strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
@@ -190,6 +191,7 @@ class LocalReplica:
         self.strays: Callable[[], Awaitable[int | None]] = _unknown
         self.alone = False
         self.led = 0
+        self._barred: dict[str, float] = {}
 
     async def ask(self, message: Ask, epoch: int, sight: Sight | None = None) -> KeyState:
         """See `Replica.ask`; through a `sight` of a reader beside this node, if it has one."""
@@ -229,16 +231,19 @@ class LocalReplica:
             epoch,
             message.register,
             message.writes,
-            lambda tx, writes, room: steps.accept(
-                tx,
-                message.register,
-                message.ballot,
-                writes,
-                self._least_ballot,
-                room,
-                seen=seen,
-                alone=self.alone,
-                owed=owed,
+            lambda tx, writes, room: self._unless_barred(
+                message.writes,
+                lambda: steps.accept(
+                    tx,
+                    message.register,
+                    message.ballot,
+                    writes,
+                    self._least_ballot,
+                    room,
+                    seen=seen,
+                    alone=self.alone,
+                    owed=owed,
+                ),
             ),
         )
         if message.owed and vote.outcome == Outcome.DONE:
@@ -251,13 +256,16 @@ class LocalReplica:
             epoch,
             message.register,
             message.writes,
-            lambda tx, writes, room: steps.install(
-                tx,
-                message.register,
-                writes,
-                room,
-                buried=registers.NEVER if message.generation == self.generation else self._oldest_news,
-                alone=self.alone,
+            lambda tx, writes, room: self._unless_barred(
+                message.writes,
+                lambda: steps.install(
+                    tx,
+                    message.register,
+                    writes,
+                    room,
+                    buried=registers.NEVER if message.generation == self.generation else self._oldest_news,
+                    alone=self.alone,
+                ),
             ),
         )
 
@@ -302,7 +310,7 @@ class LocalReplica:
         def bar(tx: Transaction) -> NamedAnswer:
             of = naming.named(tx.db, tx.buckets.get(message.bucket), message.incarnation, message.bodies)
             if not all(of):
-                self.generation += 1
+                self._bar([body for (_, body, _), named in zip(message.bodies, of, strict=True) if not named])
                 self.collected = max(self.collected, message.bar)
                 disks.keep_collected(tx, self.collected)
             return NamedAnswer(of)
@@ -317,6 +325,21 @@ class LocalReplica:
             return NamedAnswer(await self.store.look(lambda db: naming.named(db, row, *asked)))
         finally:
             leave()
+
+    def _bar(self, bodies: Sequence[str]) -> None:
+        """Let no message that is on its way make a record name these. On the writing lane, as whoever asks for it."""
+        now = time.monotonic()
+        while self._barred and next(iter(self._barred.values())) < now - _BARRED_SECONDS:
+            del self._barred[next(iter(self._barred))]
+        for body in bodies:
+            self._barred.pop(body, None)
+            self._barred[body] = now
+
+    def _unless_barred(self, writes: Sequence[SlotWrite], step: Callable[[], Vote]) -> Vote:
+        """Do a step, unless a row names a body that is barred here."""
+        if any(write.row.document.body in self._barred for write in writes):
+            return Vote(Outcome.OLD)
+        return step()
 
     async def heal(self, register: Register, row: Row, source: str) -> bool:
         """Replace the damaged bytes of a version with those of another owner; whether that was done."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
     from moln_node.store.reading import FileBytes, Held
+    from moln_node.store.registers import Register
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
     from moln_node.store.state import State
@@ -48,7 +49,11 @@ _THREADS: Final = 16  # for body files
 
 
 class Store:
-    """A data directory in use. Made by `open`, ended by `close`."""
+    """A data directory in use. Made by `open`, ended by `close`.
+
+    Attributes:
+        unnamed: told, on the event loop, of bodies apart that records here named before a commit.
+    """
 
     def __init__(
         self, lock: int, threads: ThreadPoolExecutor, bodies: BodyDirectory, ledger: Ledger, state: State, path: Path
@@ -59,6 +64,8 @@ class Store:
         self._path = path
         self.bodies = bodies
         self.ledger = ledger
+        self.unnamed: Callable[[Sequence[tuple[Register, str]]], None] = lambda _: None
+        self._loop = asyncio.get_running_loop()
         self._committing: GroupCommit
         self._reads: tuple[Reads, ...]
         self._writing: Lane[Transaction]
@@ -206,3 +213,5 @@ class Store:
         self.bodies.landed(effects.landed)
         self._state.pins.remove(effects.unpinned)
         self._collector.offer(effects.garbage)
+        if effects.unnamed:
+            self._loop.call_soon_threadsafe(lambda: self.unnamed(effects.unnamed))

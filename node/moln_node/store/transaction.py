@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from moln_node.store.clock import Clock
     from moln_node.store.ledger import Reservation
     from moln_node.store.model import Bucket
+    from moln_node.store.registers import Register
     from moln_spec.version import Version
 
 
@@ -50,6 +51,8 @@ class Effects:
     """Bodies whose last reference was dropped."""
     unpinned: list[int] = field(default_factory=list)
     """Chunks that were pinned until the index refers to them."""
+    unnamed: list[tuple[Register, str]] = field(default_factory=list)
+    """Bodies apart that a record here named before, by the register of the record and the body's name."""
     landed: list[int] = field(default_factory=list)
     """Bodies that the index has taken over from their writers."""
 

@@ -356,6 +356,8 @@ def _apply(
     key = register.key.encode()
     row = write.row
     version = Version.from_bytes(row.version)
+    if found is not None and found[1].body not in ("", row.document.body):
+        tx.effects.unnamed.append((register, found[1].body))
     own_ballot = b"" if ballot == row.version else ballot
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
     if found is not None and _leaves_bytes(found[1], document):
