@@ -49,8 +49,8 @@ pictures: lab-up ## the dashboards and the operator's page for docs/, of a cloud
 	MOLN_PICTURES=docs/images $(RUN) pytest --timeout 900 tests/monitoring/test_page.py tests/e2e/test_monitoring.py
 
 .PHONY: soak
-soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1
-	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED))
+soak: ## many nodes under faults, the history checked: SECONDS=60 NODES=3 SEED=1 SOAK=--harsh
+	$(RUN) python -m tests.cluster.soak --seconds $(or $(SECONDS),60) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 .PHONY: survive
 survive: ## many nodes that acknowledge by one, under faults; what was acknowledged is there: SECONDS=60 NODES=5 SEED=1
@@ -65,8 +65,10 @@ fuzz: ## signed nonsense for every operation of S3, never answered with an error
 	MOLN_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(RUN) pytest --timeout 7200 tests/node/s3/test_fuzz.py
 
 .PHONY: bench
-bench: ## side by side with other servers, as ratios (docs/benchmarks.md)
+bench: ## side by side with other servers, as ratios: one node, three, five (docs/benchmarks.md)
 	$(RUN) python bench/run.py
+	$(RUN) python bench/run.py --nodes 3
+	$(RUN) python bench/run.py --nodes 5
 
 .PHONY: lab-up
 lab-up: ## a real Kubernetes on this machine (docs/lab.md)

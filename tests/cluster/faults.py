@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import TYPE_CHECKING
+
+from moln_node.cluster.ballots import SKEW_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +18,11 @@ if TYPE_CHECKING:
 class Faults:
     """One fault after the other; each is over before the next begins."""
 
-    def __init__(self, cloud: Cloud, seed: int, tell: Callable[[str], None], *, disks: bool = False) -> None:
+    def __init__(
+        self, cloud: Cloud, seed: int, tell: Callable[[str], None], *, disks: bool = False, harsh: bool = False
+    ) -> None:
         self._cloud = cloud
+        self._harsh = 2 if harsh else 0
         self._chance = random.Random(f"faults/{seed}")
         self._tell = tell
         self._disks = 2 if disks else 0
@@ -33,11 +39,14 @@ class Faults:
             self.slow,
             self.kill_two,
             self.lose_disk,
+            self.clock,
+            self.fill,
+            self.flip,
         )
         while True:
             await asyncio.sleep(self._chance.uniform(0.2, 1.0))
             self.count += 1
-            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks))[0]()
+            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks, *[self._harsh] * 3))[0]()
 
     def _node(self) -> Node:
         return self._chance.choice([node for node in self._cloud.nodes.values() if node.s3 is not None])
@@ -78,6 +87,35 @@ class Faults:
         await self._kill(node, lose=True)
         while node.s3 is not None and not await node.counts():  # noqa: ASYNC110 (another process)
             await asyncio.sleep(0.2)
+
+    async def clock(self) -> None:
+        """A node comes back with another time of day, up to a minute wrong."""
+        node = self._node()
+        node.environment[SKEW_VARIABLE] = str(self._chance.randint(-60_000, 60_000))
+        self._tell(f"clock of {node.name}: {node.environment[SKEW_VARIABLE]} ms, and kill")
+        await self._kill(node)
+
+    async def fill(self) -> None:
+        """A node's disk is full to the last byte."""
+        node = self._node()
+        self._tell(f"fill the disk of {node.name}")
+        with node.full_disk():
+            await self._hold()
+
+    async def flip(self) -> None:
+        """A bit of a large body of the first node flips: of the others' disks nothing is lost at the same time."""
+        node = self._cloud.nodes[min(self._cloud.nodes)]
+        bodies = sorted(path for path in (node.room / "data" / "bodies").rglob("*") if path.is_file())
+        if not bodies:
+            return
+        body = self._chance.choice(bodies)
+        self._tell(f"flip a bit of {body.name} of {node.name}")
+        with contextlib.suppress(FileNotFoundError), body.open("r+b") as file:  # it may have been replaced just now
+            offset = self._chance.randrange(body.stat().st_size)
+            file.seek(offset)
+            byte = file.read(1)
+            file.seek(offset)
+            file.write(bytes([byte[0] ^ 1 << self._chance.randrange(8)]))
 
     async def pause(self) -> None:
         """SIGSTOP for a while."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHECKER = Path(__file__).parent.parent / "linearizability"
 _LARGE = 200_000
-_UNKNOWN = (0, 500, 503, 409)
+_UNKNOWN = (0, 500, 503, 507, 409)
 
 
 class History:

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -17,7 +19,7 @@ from tests.cluster.links import Link
 from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode, MapPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -39,6 +41,7 @@ class Node:
         self.s3: str | None = None
         self.peer: str | None = None
         self.busy = asyncio.Lock()
+        self.own_disk = False
 
     async def start(self) -> None:
         """Start the process, and wait until it serves; whoever is cancelled meanwhile leaves none behind."""
@@ -123,7 +126,35 @@ class Node:
 
     def lose_disk(self) -> None:
         """Empty the disk of a node that does not run."""
-        shutil.rmtree(self.room / "data")
+        for entry in (self.room / "data").iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def give_disk(self, mebibytes: int) -> None:
+        """Give it a disk of its own, of that size, in memory. Needs root."""
+        (self.room / "data").mkdir()
+        options = f"size={mebibytes}m,mode=0700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.room / "data"], check=True)
+        self.own_disk = True
+
+    def take_disk(self) -> None:
+        """Take its own disk away, if it has one."""
+        if self.own_disk:
+            subprocess.run(["umount", self.room / "data"], check=True)
+            self.own_disk = False
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Its own disk, full to the last byte."""
+        assert self.own_disk
+        filler = self.room / "data" / "filler"
+        try:
+            with filler.open("wb") as file, suppress(OSError):
+                while True:
+                    file.write(bytes(64 * 1024))
+                    file.flush()
+            yield
+        finally:
+            filler.unlink(missing_ok=True)
 
 
 class Cloud:
@@ -139,8 +170,13 @@ class Cloud:
         policies: tuple[MapPolicy, ...] = (),
         places: tuple[BodyPlace, ...] = (),
         module: str = "moln_node",
+        disk_mebibytes: int = 0,
     ) -> None:
-        """`count` nodes from the beginning, and room for `spares` more that may come later; each runs that module."""
+        """`count` nodes from the beginning, and room for `spares` more that may come later; each runs that module.
+
+        With `disk_mebibytes` each has a disk of its own of that size.
+        """
+        self._disk_mebibytes = disk_mebibytes
         self._policies = policies
         self._places = places
         names = [f"n{number}" for number in range(count + spares)]
@@ -156,6 +192,8 @@ class Cloud:
     async def __aenter__(self) -> Self:
         try:
             await asyncio.gather(*(link.start() for link in self.links.values()))
+            for node in self.nodes.values() if self._disk_mebibytes else ():
+                node.give_disk(self._disk_mebibytes)
             cloud_map = self.first_map()
             first = [self.nodes[name] for name in self._first]
             for node in first:
@@ -174,6 +212,8 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.gather(*(node.kill() for node in self.nodes.values()))
+        for node in self.nodes.values():
+            node.take_disk()
         await asyncio.gather(*(link.close() for link in self.links.values()))
 
     def first_map(self) -> CloudMap:

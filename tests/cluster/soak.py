@@ -25,6 +25,7 @@ from moln_spec.cloudmap import BodyPlace
 
 _ROUND_SECONDS = 2.5
 _CLIENTS = 8
+_DISK_MEBIBYTES = 256
 _CONVERGE_SECONDS = 60.0
 BUCKET = "soak"
 
@@ -48,10 +49,12 @@ async def soak(
     disks: bool = False,
     spares: int = 0,
     apart: bool = False,
+    harsh: bool = False,
 ) -> History:
     """Let clients work under faults; the history, when all nodes agree again about every key.
 
     With `spares` nodes come and go all the time, and weights and copies change: any of all these may be in the cloud.
+    With `harsh` clocks jump, disks are full, and bits of one of them flip; it needs root.
     With `apart` bodies are apart from their records, on the last three nodes, and go soon after nothing names them.
     """
 
@@ -63,7 +66,15 @@ async def soak(
     pools = tuple(f"n{number}" for number in range(count))[-3:]
     places = (BodyPlace(name="STANDARD", pools=pools),) if apart else ()
     module = "tests.cluster.hurried" if apart else "moln_node"
-    async with Cloud(room, count, clocks(seed, count + spares), spares=spares, places=places, module=module) as cloud:
+    async with Cloud(
+        room,
+        count,
+        clocks(seed, count + spares),
+        spares=spares,
+        places=places,
+        module=module,
+        disk_mebibytes=_DISK_MEBIBYTES if harsh else 0,
+    ) as cloud:
         director = Director(cloud, tell)
         directing = asyncio.create_task(director.run()) if spares else None
         client = Client(seconds=8.0)
@@ -72,7 +83,7 @@ async def soak(
             made = await client.call(nodes[0], "PUT", f"/{BUCKET}")
             assert made.status == 200, made
             clients = Clients(cloud, client, history, BUCKET, seed)
-            harm = Faults(cloud, seed, tell, disks=disks)
+            harm = Faults(cloud, seed, tell, disks=disks, harsh=harsh)
             harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
             edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell, apart=apart)
             editing = asyncio.create_task(edits.run() if spares else asyncio.sleep(seconds))
@@ -136,6 +147,7 @@ def main() -> None:
     options.add_argument("--no-faults", action="store_true")
     options.add_argument("--spares", type=int, default=0, help="so many more nodes come and go, and what they own")
     options.add_argument("--apart", action="store_true", help="bodies are apart from their records")
+    options.add_argument("--harsh", action="store_true", help="clocks jump, disks are full, bits flip (needs root)")
     options.add_argument("--lose-disks", action="store_true", help="nodes also come back with empty disks (slow)")
     given = options.parse_args()
     room = Path(tempfile.mkdtemp(prefix="moln-soak-"))
@@ -150,6 +162,7 @@ def main() -> None:
             disks=given.lose_disks,
             spares=given.spares,
             apart=given.apart,
+            harsh=given.harsh,
         )
     )
     code, said = history.check()

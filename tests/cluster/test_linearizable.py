@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,16 @@ async def test_a_cloud_under_faults_is_linearizable(tmp_path: Path, nodes: int, 
 async def test_a_cloud_that_changes_under_faults_is_linearizable(tmp_path: Path, seed: int, *, apart: bool) -> None:
     """The same while nodes come and go, and weights and copies change, and where bodies are apart from records."""
     history = await soak(tmp_path, 25.0, 3, seed, spares=2, apart=apart)
+    code, said = history.check()
+    assert code == 0, f"{said} (history {history.path})"
+    assert history.counts["put done"] > 20, history.counts
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(os.geteuid() != 0, reason="a disk of its own for each node needs root")
+async def test_a_cloud_whose_clocks_and_disks_fail_is_linearizable(tmp_path: Path) -> None:
+    """The same where clocks jump too, disks are full, and bits of one of them flip."""
+    history = await soak(tmp_path, 20.0, 4, 12, harsh=True)
     code, said = history.check()
     assert code == 0, f"{said} (history {history.path})"
     assert history.counts["put done"] > 20, history.counts

@@ -159,3 +159,42 @@ async def test_a_repair_tells_what_it_would_do_and_does_it(tmp_path: Path) -> No
         after = Progress()
         await maintenance.repair(clusters[0], after, dry_run=True)
         assert after.counts["differing"] == 0
+
+
+async def test_a_scrub_heals_what_it_finds(tmp_path: Path) -> None:
+    """Large bodies and small ones, from another owner; what nobody else has is told of, and left as it is."""
+    async with three(tmp_path) as (clusters, where):
+        large, small = b"many" * 50_000, b"few"
+        for key, data in (("large", large), ("small", small), ("well", large)):
+            await put(clusters[0], key, data)
+            await agree(clusters, Register(where.space, key, where.bucket, where.incarnation))
+        own = clusters[2].members.own
+        number = own.store.buckets["room"].id
+        _, document = await own.store.look(lambda db: lookup.newest(db, number, b"large"))  # type: ignore[misc]
+        path = own.store.bodies.path(document.segments[0].id)
+        spoil(path)
+        _, document = await own.store.look(lambda db: lookup.newest(db, number, b"small"))  # type: ignore[misc]
+        wrong = (b"not what was written", document.segments[0].id)
+        await own.store.commit(lambda tx: tx.db.execute("UPDATE small SET content = ? WHERE id = ?", wrong) and None)
+        for expected in ({"bad": 2, "healed": 2, "unhealed": 0}, {"bad": 0, "healed": 0, "unhealed": 0}):
+            report = Progress()
+            await maintenance.scrub(own._local, clusters[2], report, mode="deep")
+            assert {name: report.counts[name] for name in expected} == expected, report.findings
+        assert clusters[2].repair.healed == 2
+        for cluster in clusters[:2]:
+            cluster.members.own.voting = False
+            register = Register(where.space, "well", where.bucket, where.incarnation)
+            await cluster.members.own.store.commit(lambda tx: forget(tx, b"well"))
+        _, document = await own.store.look(lambda db: lookup.newest(db, number, b"well"))  # type: ignore[misc]
+        spoil(own.store.bodies.path(document.segments[0].id))
+        report = Progress()
+        await maintenance.scrub(own._local, clusters[2], report, mode="deep")
+        assert (report.counts["bad"], report.counts["healed"], report.counts["unhealed"]) == (1, 0, 1)
+        assert (await own.state(Ask(register))).rows[0].live
+
+
+def spoil(path: Path) -> None:
+    """Flip a bit in the midst of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

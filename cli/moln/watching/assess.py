@@ -74,7 +74,7 @@ def _nodes(seen: Snapshot, full_percent: int) -> Iterator[tuple[Level, str]]:
             if check.state in _STATES:
                 yield Level.DEGRADED, f"{page.name}: {check.name}: {check.message}"
         if page.bad:
-            yield Level.AT_RISK, f"{page.name}: its last scrub found {page.bad} damaged copies"
+            yield Level.AT_RISK, f"{page.name}: its last scrub found {page.bad} damaged copies, and no good ones"
         percent = 100 * page.used / max(page.capacity, 1)
         if percent >= full_percent:
             yield Level.DEGRADED, f"{page.name}: its volume is {percent:.0f} % full"

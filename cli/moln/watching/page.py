@@ -75,7 +75,7 @@ class Page:
         moving: registers whose owners change: done, and total by estimate; both 0 where nothing moves.
         seconds_left: how long that goes on, where the node can tell.
         in_flight: S3 requests under way.
-        bad: damaged copies that its last scrub found.
+        bad: damaged copies that its last scrub found, and could not heal.
         counters: what rates are made of.
     """
 
@@ -141,6 +141,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
     latency: defaultdict[float, float] = defaultdict(float)
     for sample in found[_LATENCY]:
         latency[float(sample.labels["le"])] += sample.value
+    heals = any(s.labels.get("counter") == "unhealed" for s in found[_TASK])  # a release before only finds
     rewriting = next((kind for kind in _REWRITING if total(_RUNNING, kind=kind)), "")
     return Page(
         name,
@@ -157,7 +158,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
         seconds_left=next((sample.value for sample in found[_MOVING_LEFT]), None),
         in_flight=int(total("moln_s3_requests_in_flight")),
-        bad=int(total(_TASK, kind="scrub", counter="bad")),
+        bad=int(total(_TASK, kind="scrub", counter="unhealed" if heals else "bad")),
         rewriting=(
             (int(total(_TASK, kind=rewriting, counter="versions")), int(total(_TASK, kind=rewriting, counter="total")))
             if rewriting

@@ -62,6 +62,8 @@ T = TypeVar("T")
 
 PREFIX: Final = "/v1/replica/"
 EPOCH_HEADER: Final = "Moln-Epoch"
+DEADLINE_HEADER: Final = "Moln-Deadline"
+"""Seconds after which nobody waits for the answer any more."""
 CONNECT_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 4.0
 IDLE_SECONDS: Final = 10.0
@@ -205,7 +207,8 @@ class RemoteReplica:
         for again in (True, False):
             try:
                 with tracing.call(self._name, "replica/" + method) as traced:
-                    request = self._request("POST", PREFIX + method, traced, data=data, timeout=timeout)
+                    headers = {**traced, DEADLINE_HEADER: f"{seconds:g}"}
+                    request = self._request("POST", PREFIX + method, headers, data=data, timeout=timeout)
                     return messages.decode(kind, await self._guard(self._read(request)))
             except StaleEpochError:
                 await self._session.take_map(await self._newer_map())

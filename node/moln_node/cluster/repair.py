@@ -167,11 +167,21 @@ class Repair:
 
     async def _heal(self, register: Register, row: Row) -> None:
         try:
-            for owner in self._members.now.electorate(register).owners:
-                if owner != self._members.me and await self._heal_from(register, row, owner):
-                    return
+            await self._heal_from_any(register, row)
         finally:
             self._healing.discard((register, row.version))
+
+    async def mend(self, register: Register, row: Row) -> bool:
+        """As `damaged`, but now; whether it is whole again."""
+        self.found += 1
+        return await self._heal_from_any(register, row)
+
+    async def _heal_from_any(self, register: Register, row: Row) -> bool:
+        owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]
+        for owner in owners:
+            if await self._heal_from(register, row, owner):
+                return True
+        return False
 
     async def _heal_from(self, register: Register, row: Row, owner: str) -> bool:
         try:

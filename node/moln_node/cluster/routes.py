@@ -2,11 +2,13 @@
 
 `add_routes` adds them to the peer application, behind its door (the cloud secret). Calls that decide or answer for the
 cloud are let in at this node's epoch only; the refusal names it, so that a sender who is behind fetches the newer map,
-and one who is ahead brings it. Bodies stream with bounded memory.
+and one who is ahead brings it. What nobody waits for any more is not gone on with, unless it is on its way to the disk.
+Bodies stream with bounded memory.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,7 +30,7 @@ from moln_node.cluster.messages import (
     Scan,
     UsageAsk,
 )
-from moln_node.cluster.peers import EPOCH_HEADER, PREFIX
+from moln_node.cluster.peers import DEADLINE_HEADER, EPOCH_HEADER, PREFIX
 from moln_node.store.errors import QuotaExceededError, StorageFullError, StoreError
 from moln_node.store.registers import Register, Row
 
@@ -76,7 +78,7 @@ def add_routes(app: web.Application, replica: LocalReplica) -> None:
         return await _send(request, replica.body(register, row, start, end), end - start)
 
     for name, handler in [*calls, ("body", body)]:
-        app.router.add_post(PREFIX + name, _guarded(handler))
+        app.router.add_post(PREFIX + name, _guarded(_in_time(handler)))
     app.router.add_post(PREFIX + "stage", _guarded(stage))  # a PUT would be sent again by itself
     app.router.add_delete(PREFIX + "stage/{id}", _guarded(unstage))
 
@@ -122,6 +124,28 @@ def _guarded(handler: Handler) -> Handler:
             return web.json_response({"error": str(error), "undone": True}, status=400)
 
     return answer
+
+
+def _in_time(handler: Handler) -> Handler:
+    """Stop when nobody waits for the answer any more."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(_seconds_left(request)):
+                return await handler(request)
+        except TimeoutError:
+            raise PeerError("nobody waits for this any more") from None
+
+    return answer
+
+
+def _seconds_left(request: web.Request) -> float | None:
+    """How long the sender waits for the answer; None where it does not say."""
+    try:
+        seconds = float(request.headers.get(DEADLINE_HEADER, ""))
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
 
 
 async def _send(request: web.Request, blocks: AsyncIterator[bytes], length: int) -> web.StreamResponse:

@@ -1,8 +1,9 @@
 """Scrub: reads back what the store holds, and says what is not as it was written.
 
 *Light* decodes every record and opens every body file (header, trailer, block index). *Deep* reads every byte besides,
-and every page of the index. *Sampled* is light for all and deep for a random share of the bodies. It repairs nothing
-and runs beside everything else, one body at a time.
+and every page of the index. *Sampled* is light for all and deep for a random share of the bodies. It repairs nothing by
+itself: whoever asked for it is told of each version whose bytes are bad. It runs beside everything else, one body at a
+time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from moln_node.store.documents import Place
 from moln_node.store.errors import CorruptError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -25,21 +26,29 @@ if TYPE_CHECKING:
     from moln_node.store.documents import RecordDocument
     from moln_node.store.report import Report
     from moln_node.store.store import Store
+    from moln_spec.version import Version
+
+    Mend = Callable[[int, bytes, Version, RecordDocument], Awaitable[bool]]
 
 Mode = Literal["light", "deep", "sampled"]
 _PAGE: Final = 500
 
 
 class Scrub:
-    """One pass over a store."""
+    """One pass over a store.
 
-    def __init__(self, store: Store, threads: Executor, index: Path, report: Report, share: float) -> None:
+    `mend` is awaited with each version whose bytes are bad: the number of its bucket, key, version and record. It says
+    whether they are good again.
+    """
+
+    def __init__(self, store: Store, threads: Executor, index: Path, report: Report, share: float, mend: Mend) -> None:
+        self._mend = mend
         self._store = store
         self._threads = threads
         self._index = index
         self._report = report
         self._share = share
-        self._records = self._bodies = self._bytes = self._bad = 0
+        self._records = self._bodies = self._bytes = self._bad = self._healed = self._unhealed = 0
         self._bad_bodies: set[int] = set()
 
     async def run(self) -> None:
@@ -53,11 +62,24 @@ class Scrub:
             await self._name_objects()
 
     def _tell(self) -> None:
-        self._report.set(records=self._records, bodies=self._bodies, bytes=self._bytes, bad=self._bad)
+        self._report.set(
+            records=self._records,
+            bodies=self._bodies,
+            bytes=self._bytes,
+            bad=self._bad,
+            healed=self._healed,
+            unhealed=self._unhealed,
+        )
 
     def _found(self, finding: str) -> None:
         self._bad += 1
         self._report.found(finding)
+        self._tell()
+
+    def _count(self, *, healed: bool) -> None:
+        """A version, or a record that can't be read, is whole again or not."""
+        self._healed += healed
+        self._unhealed += not healed
         self._tell()
 
     def _chosen(self) -> bool:
@@ -71,8 +93,10 @@ class Scrub:
             with database.naming_errors():
                 for (line,) in connection.execute("PRAGMA integrity_check(100)"):
                     if line != "ok":
+                        self._unhealed += 1
                         self._found(f"index: {line}")
         except CorruptError as error:
+            self._unhealed += 1
             self._found(f"index: {error}")
         finally:
             connection.close()
@@ -81,14 +105,16 @@ class Scrub:
         """Every record, and the small bodies of those chosen."""
         async for row in _rows(self._store):
             self._records += 1
+            found: lookup.Found | None = None
             try:
-                _, document = lookup.decode_record(*row)
+                found = lookup.decode_record(*row)
                 if self._chosen():
                     self._bytes += await self._store.look(
-                        lambda db, r=row, d=document: _read_small(db, r, d)  # type: ignore[misc]
+                        lambda db, r=row, d=found[1]: _read_small(db, r, d)  # type: ignore[misc]
                     )
             except CorruptError as error:
                 self._found(f"object {self._object(row[0], row[1])}: {error}")
+                self._count(healed=found is not None and await self._mend(row[0], row[1], *found))
             if self._records % _PAGE == 0:
                 self._tell()
         self._tell()
@@ -120,10 +146,10 @@ class Scrub:
         self._tell()
 
     async def _name_objects(self) -> None:
-        """Say which objects the bad bodies belong to."""
+        """Say which objects the bad bodies belong to, and let them be mended."""
         async for row in _rows(self._store):
             try:
-                _, document = lookup.decode_record(*row)
+                version, document = lookup.decode_record(*row)
                 layout = await self._store.look(lambda db, d=document: _segments(db, d))  # type: ignore[misc]
             except CorruptError:
                 continue
@@ -131,6 +157,7 @@ class Scrub:
             if bad:
                 names = ", ".join(f"{body_id:016x}" for body_id in sorted(bad))
                 self._report.found(f"object {self._object(row[0], row[1])} is damaged: body {names}")
+                self._count(healed=await self._mend(row[0], row[1], version, document))
 
     def _object(self, bucket_id: int, key: bytes) -> str:
         name = next((name for name, row in self._store.buckets.items() if row.id == bucket_id), f"#{bucket_id}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.node.store.harness import BUCKET, OWNER, Notes, files, get, put, put_part, running, stream, with_bucket
 
+from moln_node.cluster import maintenance
 from moln_node.store.chunks import LARGEST, SMALLEST
 from moln_node.store.errors import CorruptError, IncompleteBodyError
 from moln_node.store.model import Sealed
@@ -90,7 +91,7 @@ async def test_equal_bodies_written_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(put_shared(objects, str(n), data) for n in range(8)))
         await objects.store.collect()
         notes = Notes()
-        await objects.store.scrub(notes, "deep", 100)
+        await maintenance.scrub(objects.local, objects.cluster, notes)
         assert notes.counts["bad"] == 0
         assert len(files(tmp_path)) == notes.counts["bodies"]
         once = notes.counts["bodies"]
