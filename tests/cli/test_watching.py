@@ -51,7 +51,7 @@ def seen(*conditions: Condition, **changed: Mapping[str, object]) -> Snapshot:
         (seen(n_1={"used": 90}), Level.DEGRADED, "n-1: its volume is 90 % full"),
         (seen(n_1={"used": 89}), Level.HEALTHY, ""),
         (seen(n_1={"epoch": 6}), Level.DEGRADED, "n-1: it obeys epoch 6 of the map, not 7"),
-        (seen(n_1={"bad": 2}), Level.AT_RISK, "n-1: its last scrub found 2 damaged copies"),
+        (seen(n_1={"bad": 2}), Level.AT_RISK, "n-1: its last scrub found 2 damaged copies, and no good ones"),
         (
             seen(n_1={"checks": (Check(name="space", state="warn", message="1 % free"),)}),
             Level.DEGRADED,
@@ -75,7 +75,7 @@ def test_a_cloud_is_judged_by_the_worst_that_was_seen(snapshot: Snapshot, level:
 def test_the_worst_reason_comes_first() -> None:
     """Whoever reads one line reads the one that matters."""
     first, *_ = assess(seen(n_0={"used": 90}, n_2={"bad": 1})).reasons
-    assert first == "n-2: its last scrub found 1 damaged copies"
+    assert first == "n-2: its last scrub found 1 damaged copies, and no good ones"
 
 
 def test_what_moves_is_shown_with_how_far_it_is() -> None:
