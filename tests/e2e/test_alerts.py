@@ -65,7 +65,7 @@ def test_alerts_follow_what_happens_to_a_cloud(namespace: Namespace, watching: P
     assert [alert for alert in ALERTS if is_wrong(watching, alert)] == []
 
     namespace.patch(
-        "cloud", "photos", {"spec": {"storageClasses": [{"name": "A", "default": True, "pools": ["photos"]}]}}
+        "cloud", "photos", {"spec": {"storageClasses": [{"name": "A", "default": True, "pools": ["tape"]}]}}
     )
     until("MolnCloudNotAccepted", wrong=True)
     namespace.patch("cloud", "photos", {"spec": {"storageClasses": None}})
