@@ -183,7 +183,10 @@ class Unnamed:
             return 0
         newest = Version.from_bytes(max(seen.ballot for seen in going.values()))
         bar = Version.after(newest, newest.milliseconds + AHEAD_MS, newest.node).to_bytes()
-        unnamed = await self._unnamed(now, going, bar)
+        still = await self._unnamed(
+            now, going
+        )  # first without the bar: who lacks a record that others have keeps it open
+        unnamed = await self._unnamed(now, still, bar)
         dropped = sum([await self._drop(one, going[one]) for one in unnamed])
         if dropped:
             _log.info("%d bodies that no record named are dropped", dropped)
