@@ -22,7 +22,7 @@ class Faults:
         self, cloud: Cloud, seed: int, tell: Callable[[str], None], *, disks: bool = False, harsh: bool = False
     ) -> None:
         self._cloud = cloud
-        self._harsh = 2 if harsh else 0
+        self._harsh = 6 if harsh else 0
         self._chance = random.Random(f"faults/{seed}")
         self._tell = tell
         self._disks = 2 if disks else 0
