@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from moln_node.cluster.uploadkeys import END, escaped, plain
+
 _VERSION_LENGTH: Final = 20
-_END: Final = "\0\0"
 
 
 def name(version: str, place: str) -> str:
@@ -27,14 +28,14 @@ def place_of(body: str) -> str:
 
 def register_key(key: str, body: str) -> str:
     """The register of a body."""
-    return key.replace("\0", "\0\1") + _END + body
+    return escaped(key) + END + body
 
 
 def object_key(key_of_register: str) -> str:
     """The key of the object that a body is for."""
-    return key_of_register.rpartition(_END)[0].replace("\0\1", "\0")
+    return plain(key_of_register.rpartition(END)[0])
 
 
 def body_of(key_of_register: str) -> str:
     """The name of a body, from its register."""
-    return key_of_register.rpartition(_END)[2]
+    return key_of_register.rpartition(END)[2]

@@ -111,7 +111,7 @@ class Unnamed:
             fresh = [one for one in there if self._noticed[one] is None]
             late = {one: seen for one in there if (seen := self._noticed[one]) is not None and seen.moment <= due}
             dropped += await self._conclude(now, late)
-            await self._confirm(now, [*fresh, *late])
+            await self._confirm(now, [one for one in (*fresh, *late) if one in self._noticed])
             await self._rest(begun)
         return dropped
 
@@ -225,9 +225,12 @@ class Unnamed:
         except (PeerError, StoreError) as error:
             _log.info("%s stays for now: %s", register.path, error)
             return False
-        self.dropped += len(change.rows)
-        self.bytes += seen.bytes if change.rows else 0
-        return bool(change.rows)
+        if not change.rows:
+            return False
+        self._noticed.pop(register, None)  # it need not be looked for again
+        self.dropped += 1
+        self.bytes += seen.bytes
+        return True
 
 
 def _pages(noticed: Iterable[Register]) -> list[list[Register]]:

@@ -12,26 +12,32 @@ from typing import Final
 
 _UPLOAD: Final = "U"
 _PART: Final = "P"
-_END: Final = "\0\0"
+END: Final = "\0\0"
 
 
-def _escaped(key: str) -> str:
+def escaped(key: str) -> str:
+    """An object's key as the keys of registers that are about it have it."""
     return key.replace("\0", "\0\1")
+
+
+def plain(escaped_key: str) -> str:
+    """The key that `escaped` was given."""
+    return escaped_key.replace("\0\1", "\0")
 
 
 def upload(key: str, upload_id: str) -> str:
     """The register of an upload."""
-    return f"{_UPLOAD}{_escaped(key)}{_END}{upload_id}"
+    return f"{_UPLOAD}{escaped(key)}{END}{upload_id}"
 
 
 def uploads_from(prefix: str) -> str:
     """Where the uploads of keys with this prefix begin."""
-    return _UPLOAD + _escaped(prefix)
+    return _UPLOAD + escaped(prefix)
 
 
 def parts(key: str, upload_id: str) -> str:
     """What the registers of an upload's parts begin with."""
-    return f"{_PART}{_escaped(key)}{_END}{upload_id}/"
+    return f"{_PART}{escaped(key)}{END}{upload_id}/"
 
 
 def part(key: str, upload_id: str, number: int) -> str:
@@ -46,12 +52,12 @@ def is_upload(register_key: str) -> bool:
 
 def object_key(register_key: str) -> str:
     """The key of the object that an upload or a part is for."""
-    return register_key[1:].partition(_END)[0].replace("\0\1", "\0")
+    return plain(register_key[1:].partition(END)[0])
 
 
 def upload_id(register_key: str) -> str:
     """The id of an upload, from its register or from a part's."""
-    return register_key.rpartition(_END)[2].partition("/")[0]
+    return register_key.rpartition(END)[2].partition("/")[0]
 
 
 def part_number(register_key: str) -> int:
