@@ -65,13 +65,13 @@ async def running(
         for number, bound in enumerate(sockets)
     )
     cloud_map = like.model_copy(update={"nodes": nodes, "partitions": 64})
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, AsyncExitStack() as asking:  # whoever asks ends before whoever answers
         clusters: list[Cluster] = []
         for node, bound in zip(nodes, sockets, strict=True):
             local = await LocalStore.start(data / node.name, cloud_map, node.name)
             stack.push_async_callback(local.close)
             cluster = await Cluster.start(local, cloud_map, node.name, lambda: "a secret")
-            stack.push_async_callback(cluster.close)
+            asking.push_async_callback(cluster.close)
             clusters.append(cluster)
             app = web.Application(client_max_size=64 * 1024 * 1024)
             cluster.add_routes(app)
