@@ -22,6 +22,7 @@ pytestmark = pytest.mark.lab
 
 IMAGE = "localhost/moln:dev"
 PORT = 8080
+PODS = ("web-0", "web-1", "web-2")
 _SERVE = f"""
 test -e /data/index.html || hostname > /data/index.html
 echo serving on {PORT}
@@ -53,12 +54,33 @@ class Web:
         return self.kubectl("exec", pod, "--", "python3", "-c", program).strip()
 
     def wait_until_ready(self) -> None:
-        """Wait until all three pods are."""
+        """Wait until all three pods are, and each can be found by its name.
+
+        A pod whose node was cut off from the control plane becomes Ready some seconds after its node does, and only
+        then has a name.
+        """
         self.kubectl("rollout", "status", "statefulset/web", "--timeout=120s", timeout=130)
+        lookups = f"import socket; [socket.gethostbyname(f'{{pod}}.web') for pod in {PODS}]"
+
+        def found() -> bool:
+            try:
+                self.python(PODS[0], lookups)
+            except LabError:
+                return False
+            return True
+
+        wait_for(found, "the pods' names", 30, poll=0.5)
+
+
+@pytest.fixture
+def web(three: Web) -> Web:
+    """The three pods, Ready, whatever the test before did to their nodes."""
+    three.wait_until_ready()
+    return three
 
 
 @pytest.fixture(scope="module")
-def web(lab: Lab) -> Iterator[Web]:
+def three(lab: Lab) -> Iterator[Web]:
     """The three, in a namespace of their own that goes with them."""
     made = Web(lab, f"web-{uuid.uuid4().hex[:8]}")
     lab.kubectl("create", "namespace", made.namespace)
@@ -66,7 +88,6 @@ def web(lab: Lab) -> Iterator[Web]:
         items = [_service("web", {"clusterIP": "None"}), _service("any", {"type": "NodePort"}), _statefulset()]
         content = {"apiVersion": "v1", "kind": "List", "items": items}
         lab.kubectl("--namespace", made.namespace, "apply", "-f", "-", stdin=json.dumps(content).encode())
-        made.wait_until_ready()
         yield made
     finally:
         lab.kubectl("delete", "namespace", made.namespace, "--timeout=100s", timeout=110)
@@ -132,9 +153,6 @@ def _get(web: Web, pod: str, address: str) -> str:
     return web.python(
         pod, f"import urllib.request as r; print(r.urlopen('http://{address}', timeout=5).read().decode())"
     )
-
-
-PODS = ("web-0", "web-1", "web-2")
 
 
 def test_nodes_have_zones(lab: Lab) -> None:
