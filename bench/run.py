@@ -1,8 +1,10 @@
 """`make bench`: the same load on moln and on others, on one disk, alternating cell by cell in one run.
 
-Prints a table of medians over the rounds, and the ratio to each other server; `--json FILE` keeps every figure. With
-`--nodes N` each server runs as N nodes and requests go to all of them in turn. `between` is the bytes that go over the
-loopback for each byte of the objects, beside that byte itself: what nodes send each other, and all headers.
+Prints a table of medians over the rounds, and the ratio to each other server; `--json FILE` keeps every figure.
+`--other` holds two builds of moln side by side: what a change is worth shows in `cpu s/k` even where the machine is
+busy. With `--nodes N` each server runs as N nodes and requests go to all of them in turn. `between` is the bytes that
+go over the loopback for each byte of the objects, beside that byte itself: what nodes send each other, and all
+headers.
 """
 
 from __future__ import annotations
@@ -99,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--servers", help="default: all; of several nodes those that can be several")
     parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--other", type=Path, help="the command `moln` of another build, held beside this one alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--cells", default="", help="only cells whose name contains this")
@@ -106,6 +109,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     everyone = "moln,minio,versitygw" if arguments.nodes == 1 else ",".join(servers.OF_MANY)
+    if arguments.other:
+        everyone = f"moln,{servers.OTHER}"
     names = (arguments.servers or everyone).split(",")
     cells = [cell for cell in (CELLS if arguments.nodes == 1 else map(_fewer, CELLS)) if arguments.cells in cell.name]
     load = servers.load_generator()
@@ -114,7 +119,7 @@ def main() -> None:
         running: list[servers.Server] = []
         try:
             for name in names:
-                running.append(servers.start(name, Path(folder) / name, arguments.nodes))
+                running.append(servers.start(name, Path(folder) / name, arguments.nodes, arguments.other))
                 print(f"{name}: {running[-1].durability}; {running[-1].memory_mib('VmRSS'):.0f} MiB idle")
             for number in range(1, arguments.rounds + 1):
                 for cell in cells:

@@ -120,11 +120,17 @@ def _await_http(endpoint: str, process: subprocess.Popen[bytes], path: str = "")
     raise SystemExit(f"{process.args!r} did not serve within a minute")
 
 
-def start_moln(folder: Path, cloud: Path = ROOT / "examples/cloud.yaml", nodes: int = 1) -> Server:
+def start_moln(
+    folder: Path,
+    cloud: Path = ROOT / "examples/cloud.yaml",
+    nodes: int = 1,
+    program: Path | str = "moln",
+    name: str = "moln",
+) -> Server:
     """`moln dev`, of the default cloud unless another is given: every acknowledged write is synced."""
     ready = folder / "ready.json"
     data = folder / "data"
-    command = ["moln", "dev", str(cloud), "--nodes", str(nodes), "--data", str(data), "--ready-file", str(ready)]
+    command = [program, "dev", str(cloud), "--nodes", str(nodes), "--data", str(data), "--ready-file", str(ready)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--port", str(_free_port())], stdout=log, stderr=log)
     deadline = time.monotonic() + 60
@@ -135,7 +141,7 @@ def start_moln(folder: Path, cloud: Path = ROOT / "examples/cloud.yaml", nodes: 
     told = json.loads(ready.read_text())
     endpoint = ",".join(json.loads(one.read_text())["s3"] for one in sorted(data.glob("*.ready.json")))
     return Server(
-        "moln", "fsync before acknowledge", endpoint, told["access_key"], told["secret_key"], [process], told["pids"]
+        name, "fsync before acknowledge", endpoint, told["access_key"], told["secret_key"], [process], told["pids"]
     )
 
 
@@ -196,10 +202,16 @@ OF_MANY = ("moln", "minio")
 """Those that run as several nodes."""
 
 
-def start(name: str, folder: Path, nodes: int = 1) -> Server:
-    """Start the named server with its data and log in `folder`, emptied first."""
+OTHER = "other"
+"""A second moln, of another build."""
+
+
+def start(name: str, folder: Path, nodes: int = 1, other: Path | None = None) -> Server:
+    """Start the named server with its data and log in `folder`, emptied first; `other` is the command of OTHER."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if name == "moln":
         return start_moln(folder, nodes=nodes)
+    if name == OTHER and other is not None:
+        return start_moln(folder, nodes=nodes, program=other, name=OTHER)
     return start_minio(folder, nodes) if name == "minio" else start_versitygw(folder)

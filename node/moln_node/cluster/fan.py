@@ -19,22 +19,37 @@ class Fan(Generic[T]):
     """Calls to several owners under way. Iterate for their outcomes; `leave` or `cancel` those still under way."""
 
     def __init__(self, calls: Mapping[str, Coroutine[Any, Any, T]]) -> None:
-        self._names = {asyncio.create_task(call): name for name, call in calls.items()}
-        self.waiting = set(self._names)
+        self._names: dict[asyncio.Task[T], str] = {}
+        self.waiting: set[asyncio.Task[T]] = set()
+        for name, call in calls.items():
+            self.add(name, call)
 
-    async def outcomes(self, deadline: float) -> AsyncIterator[tuple[str, T | Failure]]:
-        """Each owner's name and its answer or failure, as they come, until `deadline` on the loop's clock."""
-        loop = asyncio.get_running_loop()
+    def add(self, name: str, call: Coroutine[Any, Any, T]) -> None:
+        """Begin one more call."""
+        task = asyncio.create_task(call)
+        self._names[task] = name
+        self.waiting.add(task)
+
+    async def next(self, deadline: float) -> tuple[str, T | Failure] | None:
+        """An owner's name and its answer or failure; None where all are told, or none comes until `deadline`.
+
+        The deadline is on the loop's clock.
+        """
         while self.waiting:
             task = next((task for task in self.waiting if task.done()), None)
             if task is not None:
                 self.waiting.discard(task)
-                yield self._names[task], outcome(task)
-                continue
-            left = max(0.0, deadline - loop.time())
+                return self._names[task], outcome(task)
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
             done, _ = await asyncio.wait(self.waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                return
+                return None
+        return None
+
+    async def outcomes(self, deadline: float) -> AsyncIterator[tuple[str, T | Failure]]:
+        """Each of `next`, as they come."""
+        while (found := await self.next(deadline)) is not None:
+            yield found
 
     def names(self) -> list[str]:
         """Those that have not answered."""

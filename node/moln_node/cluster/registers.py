@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import structs
 
 from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableError
 from moln_node.cluster.fan import Fan
+from moln_node.cluster.few import Few, Promptness
 from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Accept, Ask, Prepare, SlotWrite
 from moln_node.cluster.owing import Owing
@@ -109,6 +111,7 @@ class Registers:
         self._cloud = neighbours
         self._clock = clock
         self._late: set[asyncio.Task[Vote]] = set()
+        self._promptness = Promptness(neighbours.me)
 
     async def close(self) -> None:
         """Wait for writes that a majority has, and the rest has not answered yet, up to their time-outs."""
@@ -133,7 +136,7 @@ class Registers:
         while True:
             now = self._cloud.now
             try:
-                view = await self._ask(now, Ask(register, slot, depth), deadline, sight)
+                view = await self._ask(now, Ask(register, slot, depth), deadline, sight, everybody=glances > 0)
             except StaleEpochError:
                 await _back_off(0, deadline)
                 continue
@@ -163,7 +166,7 @@ class Registers:
                 for name in sorted(now.electorate(register).readers, key=lambda name: name != self._cloud.me):
                     try:
                         async with asyncio.timeout(_SOON_SECONDS):
-                            view = merge({name: await self._asked(now, name, message, sight)})
+                            view = merge({name: await self._asked(now, message, sight, name)})
                     except StaleEpochError:
                         raise
                     except (PeerError, StoreError, TimeoutError) as error:
@@ -392,31 +395,41 @@ class Registers:
             await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**turn))  # noqa: S311 (no secret)
         raise UnavailableError("a majority of the owners has the write, and its policy wants all of them: try again")
 
-    async def _ask(self, now: Obeyed, message: Ask, deadline: float, sight: Sight | None) -> View:
-        """The answers of enough owners, merged; StaleEpochError where one of them is ahead."""
+    async def _ask(
+        self, now: Obeyed, message: Ask, deadline: float, sight: Sight | None, *, everybody: bool = False
+    ) -> View:
+        """The answers of enough owners, merged; StaleEpochError where one of them is ahead.
+
+        No more owners are asked than have to answer, unless they are late, or `everybody` is to be asked.
+        """
         own = now.sole(message.register)
         if own is not None:
             return merge({now.me: await own.ask(message, sight)})
         electorate = now.electorate(message.register)
-        fan = Fan({name: self._asked(now, name, message, sight) for name in electorate.readers})
+        call = partial(self._asked, now, message, sight)
+        fan = (
+            Fan({name: call(name) for name in electorate.readers})
+            if everybody
+            else Few(electorate, call, self._promptness)
+        )
         answers: dict[str, KeyState] = {}
         try:
-            if electorate.settled(answers.keys()):  # all owners are lost for good
-                return merge(answers)
-            async for owner, answer in fan.outcomes(deadline):
+            while not electorate.settled(answers.keys()):  # so at once where all owners are lost for good
+                found = await fan.next(deadline)
+                if found is None:
+                    raise UnavailableError(f"{len(answers)} of {len(electorate.readers)} owners answered: too few")
+                owner, answer = found
                 if isinstance(answer, StaleEpochError):
                     raise answer
                 if isinstance(answer, KeyState):
                     answers[owner] = answer
                     self._clock.saw(answer.ballot)
-                    if electorate.settled(answers.keys()):
-                        return merge(answers)
+            return merge(answers)
         finally:
             fan.cancel()
-        raise UnavailableError(f"{len(answers)} of {len(electorate.readers)} owners answered: too few")
 
     @staticmethod
-    async def _asked(now: Obeyed, name: str, message: Ask, sight: Sight | None) -> KeyState:
+    async def _asked(now: Obeyed, message: Ask, sight: Sight | None, name: str) -> KeyState:
         return await (now.own.ask(message, sight) if name == now.me else now.replica(name).ask(message))
 
     async def _prepare(self, now: Obeyed, message: Prepare, beside: Mapping[str, KeyState], deadline: float) -> View:
