@@ -68,7 +68,8 @@ class Wanted:
 class Report:
     """What a node says of itself, as far as membership depends on it (`moln_node.peer.status.Status`).
 
-    `classes` are the bytes that it holds, by storage class.
+    `classes` are the bytes that it holds, by storage class; `no_room` the nodes that it could not bring what they come
+    to own, because they are too full; `damage` how much is damaged there, and good with no other owner.
     """
 
     epoch: int
@@ -77,6 +78,8 @@ class Report:
     registers: int = 0
     volume: Volume = field(default_factory=Volume)
     classes: Mapping[str, int] = field(default_factory=dict)
+    no_room: tuple[str, ...] = ()
+    damage: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,7 @@ class _Decision:
         if passing:
             doing = "copying" if change.stage == "copying" else "confirming"
             self.waits.append(f"{', '.join(passing)} still {doing}")
+            self._say_obstacles(passing)
         if silent or behind or passing:
             return False
         if change.stage == "copying":
@@ -271,6 +275,21 @@ class _Decision:
             joined = (n.model_copy(update={"state": "active"}) if n.state == "joining" else n for n in self.draft.nodes)
             self._set(change=None, nodes=tuple(joined))
         return True
+
+    def _say_obstacles(self, passing: Sequence[str]) -> None:
+        """What keeps these from being through, where waiting does not help."""
+        full = sorted({name for node in passing for name in self.reports[node].no_room})
+        if full:
+            self.waits.append(
+                f"there is no room on {', '.join(full)} for what comes there: raise the volume.size of these nodes, "
+                "delete objects, or take the change back"
+            )
+        for name, report in sorted(self.reports.items()):
+            if report.damage:
+                self.waits.append(
+                    f"on {name} {report.damage} objects, parts or versions are damaged, and no other owner that "
+                    "answers has them good: its log names them; put them anew, or delete them"
+                )
 
     # While there is none.
 

@@ -173,8 +173,15 @@ class Director:
             return None
         if "epoch" not in status:
             return None
-        volume = Volume()
-        return Report(status["epoch"], status["passed"], status["strays"], status["registers"], volume)
+        return Report(
+            status["epoch"],
+            status["passed"],
+            status["strays"],
+            status["registers"],
+            Volume(),
+            no_room=tuple((status["moving"] or {}).get("noRoom", ())),
+            damage=status.get("damage", 0),
+        )
 
 
 class Edits:
@@ -188,8 +195,11 @@ class Edits:
         tell: Callable[[str], None],
         *,
         apart: bool = False,
+        fewest_pools: int = 1,
     ) -> None:
+        """Edits of a cloud; pools are chosen so many at least."""
         self._apart = apart
+        self._fewest_pools = fewest_pools
         self._director = director
         self._cloud = cloud
         self._chance = chance
@@ -206,9 +216,10 @@ class Edits:
                 wanted = self._chance.sample(names, self._chance.randint(_FEWEST, len(names)))
             copies = self._chance.choice((2, 3))
             weights = {name: self._chance.choice((0.5, 1.0, 2.0)) for name in wanted}
-            pools = tuple(self._chance.sample(wanted, self._chance.randint(1, 3)))
+            pools = tuple(self._chance.sample(wanted, self._chance.randint(self._fewest_pools, 3)))
             bound = [MapPolicy(name="some", prefixes=_ODD_ROUNDS, pools=pools)] if self._chance.random() < _SOME else []
-            there_too = tuple(self._chance.sample(wanted, self._chance.randint(1, 3))) if self._apart else ()
+            most = self._chance.randint(self._fewest_pools, 3)
+            there_too = tuple(self._chance.sample(wanted, most)) if self._apart else ()
             places = (
                 [BodyPlace(name="STANDARD", pools=there_too)] if there_too and self._chance.random() < _MOST else []
             )

@@ -148,10 +148,9 @@ class Node:
         assert self.own_disk
         filler = self.room / "data" / "filler"
         try:
-            with filler.open("wb") as file, suppress(OSError):
+            with filler.open("wb", buffering=0) as file, suppress(OSError):  # a buffer would be written at close
                 while True:
                     file.write(bytes(64 * 1024))
-                    file.flush()
             yield
         finally:
             filler.unlink(missing_ok=True)

@@ -85,7 +85,8 @@ async def soak(
             clients = Clients(cloud, client, history, BUCKET, seed)
             harm = Faults(cloud, seed, tell, disks=disks, harsh=harsh)
             harming = asyncio.create_task(harm.run() if faults else asyncio.sleep(seconds))
-            edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell, apart=apart)
+            fewest = 2 if harsh else 1  # bits flip on one disk, and that shall not be the only one that has them
+            edits = Edits(director, cloud, random.Random(f"edits/{seed}"), tell, apart=apart, fewest_pools=fewest)
             editing = asyncio.create_task(edits.run() if spares else asyncio.sleep(seconds))
             working = asyncio.create_task(clients.run(_CLIENTS, seconds))
             while not working.done():

@@ -18,6 +18,7 @@ from moln_node.cluster.apart import Written, register_of
 from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.graves import elapsed_clock
 from moln_node.cluster.messages import Accept, Ask, Install, Named, ReportAsk, SlotWrite
+from moln_node.cluster.repair import Repair
 from moln_node.cluster.unnamed import _Confirmed
 from moln_node.cluster.walking import Scope
 from moln_node.peer.tasks import Progress
@@ -29,7 +30,8 @@ from moln_node.store.model import Attributes, Bucket, Part, Precondition, Sealed
 from moln_node.store.registers import Register, Row, Space, tombstone
 from moln_node.store.steps.replica import Outcome
 from moln_spec.classes import AssignmentRule, Match, StorageClass
-from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode
+from moln_spec.cloudmap import BodyPlace, Change, CloudMap, MapNode
+from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -386,6 +388,54 @@ async def test_nothing_goes_that_one_owner_alone_names(tmp_path: Path) -> None:
         assert (await there.any.objects.head("room", "k")).size == len(_LARGE)
         assert await there.get("k") == _LARGE
         assert await there.holders(body) == {"cold"}
+
+
+async def test_bodies_go_while_owners_change_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that come have nothing yet, and may never get it: the copy is damaged, or they have no room."""
+    async with room(tmp_path) as there:
+        body, _ = await unnamed(there)
+        await calm(there.clusters)
+
+        async def never(*_: object) -> bool:
+            return False
+
+        monkeypatch.setattr(Repair, "run", never)
+        now = there.any.members.now
+        change = Change(before=now.map.layout, since=2)
+        places = tuple(place.model_copy(update={"pools": ("warm",)}) for place in now.map.places)
+        for cluster in there.clusters:
+            cluster.members.adopt(now.map.model_copy(update={"epoch": 2, "places": places, "change": change}))
+        async with asyncio.timeout(30):
+            dropped = 0
+            while dropped < 1:
+                await asyncio.sleep(0.02)
+                for lag in (1000.0, _MOMENT):
+                    dropped += sum([await cluster.unnamed.collect(lag) for cluster in there.clusters])
+        assert not (await there.any.registers.look(body)).rows[b""].live
+
+
+async def test_nothing_goes_that_a_node_names_which_owns_nothing_of_it(tmp_path: Path) -> None:
+    """It may have been an owner, and may be asked as one again."""
+    async with room(tmp_path) as there:
+        body, old = await unnamed(there)
+        await calm(there.clusters)
+        register = there.register("k")
+        owners = there.any.members.now.electorate(register).owners
+        stray = next(cluster for cluster in there.clusters if cluster.members.me not in owners)
+        await stray.members.own.store.commit(lambda tx: _remember(tx, "k", old))
+        assert sum([await one.unnamed.collect(lag) for lag in (1000.0, _MOMENT) for one in there.clusters]) == 0
+        await stray.members.own.store.commit(lambda tx: _remember(tx, "k", None))
+        await there.collected(1)
+        assert await there.holders(body) == set()
+
+
+def _remember(tx: Transaction, key: str, row: Row | None) -> None:
+    """Put a record on a disk without asking anybody, or take it away."""
+    number = tx.buckets["room"].id
+    for version, document in list(lookup.rows(tx.db, number, key.encode())):
+        tx.remove(number, key.encode(), version, document)
+    if row is not None:
+        tx.insert(number, key.encode(), Version.from_bytes(row.version), row.document)
 
 
 async def test_a_late_record_names_nothing_that_is_gone(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cluster.client import Client
 from tests.cluster.director import Director
 from tests.cluster.nodes import SECRET, Cloud
 
-from moln_spec.cloudmap import MapPolicy
+from moln_spec.cloudmap import BodyPlace, MapPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,9 +26,9 @@ Bodies = dict[str, bytes]
 
 
 @asynccontextmanager
-async def directed(room: Path, count: int, spares: int) -> AsyncIterator[tuple[Cloud, Director, Client]]:
+async def directed(room: Path, count: int, spares: int, **more: Any) -> AsyncIterator[tuple[Cloud, Director, Client]]:
     """A cloud that a director leads."""
-    async with Cloud(room, count, spares=spares) as cloud, Client() as client:
+    async with Cloud(room, count, spares=spares, **more) as cloud, Client() as client:
         director = Director(cloud)
         directing = asyncio.create_task(director.run())
         try:
@@ -181,6 +181,36 @@ async def test_copies_follow_a_policy_that_selects(tmp_path: Path) -> None:
         assert await copies("k10") == 3
         await cloud.nodes["n1"].kill()
         await hold(client, first, bodies)
+
+
+async def test_what_is_lost_does_not_hold_up_a_change_for_ever(tmp_path: Path) -> None:
+    """The only copy of a body is damaged when its node leaves: the change says so, and goes on once it is deleted."""
+    places = (BodyPlace(name="STANDARD", pools=("n0",)),)
+    async with directed(tmp_path, 4, 0, places=places, module="tests.cluster.hurried") as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n1"], 8)
+        bodies["lost"] = bytes(300_000)
+        assert (await client.call(cloud.nodes["n1"], "PUT", "/room/lost", bodies["lost"])).status == 200
+        damage(cloud.nodes["n0"], 300_000)
+        director.want(["n1", "n2", "n3"], places=[BodyPlace(name="STANDARD", pools=("n1", "n2"))])
+        async with asyncio.timeout(60):
+            while director.step is None or not any("on n0 1 objects" in why for why in director.step.waits):  # noqa: ASYNC110 (other processes)
+                await asyncio.sleep(0.1)
+        answer = await client.call(cloud.nodes["n2"], "GET", "/room/lost")
+        assert answer.body != bodies["lost"]
+        assert (await client.call(cloud.nodes["n2"], "DELETE", "/room/lost")).status == 204
+        bodies["lost"] = b"deleted"
+        await director.settled()
+        for name in ("n1", "n2", "n3"):
+            await hold(client, cloud.nodes[name], bodies)
+
+
+def damage(node: Node, size: int) -> None:
+    """Flip a bit of the only body of that size."""
+    bodies = [path for path in (node.room / "data" / "bodies").rglob("*") if path.is_file()]
+    (path,) = [path for path in bodies if path.stat().st_size >= size]
+    data = bytearray(path.read_bytes())
+    data[size // 2] ^= 1
+    path.write_bytes(data)
 
 
 async def test_a_bucket_lives_in_the_pools_that_a_policy_names(tmp_path: Path) -> None:

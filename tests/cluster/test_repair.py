@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import pytest
 from tests.cluster.in_process import running
 
 from moln_node.cluster import maintenance
@@ -15,6 +16,7 @@ from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import Ask
 from moln_node.peer.tasks import Progress
 from moln_node.store import lookup
+from moln_node.store.errors import StorageFullError, StoreError
 from moln_node.store.model import Attributes, Bucket, Sealed
 from moln_node.store.registers import Register, Space
 from moln_spec.cloudmap import CloudMap, MapNode
@@ -121,11 +123,7 @@ async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
         register = Register(where.space, "k", where.bucket, where.incarnation)
         await agree(clusters, register)
         [path] = [path for path in (tmp_path / "node-1" / "bodies").rglob("*") if path.is_file()]
-        with path.open("r+b") as file:
-            file.seek(500_000)
-            byte = file.read(1)[0]
-            file.seek(500_000)
-            file.write(bytes([byte ^ 1]))
+        _flip(path, 500_000)
         async with clusters[1].objects.open("room", "k") as reading:
             assert b"".join([piece async for piece in reading.read(0, len(data))]) == data
         own = clusters[1].members.own
@@ -137,6 +135,52 @@ async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
             with suppress(PeerError):
                 healed = b"".join([piece async for piece in own.body(register, row, 0, len(data))])
+
+
+async def test_what_is_good_nowhere_is_told(tmp_path: Path) -> None:
+    """Every copy has a flipped bit: nobody gets these bytes, and a node says that it asked all others in vain."""
+    data = bytes(range(256)) * 4000
+    async with three(tmp_path) as (clusters, where):
+        await put(clusters[0], "k", data)
+        await agree(clusters, Register(where.space, "k", where.bucket, where.incarnation))
+        paths = [path for name in ("node-0", "node-1", "node-2") for path in (tmp_path / name / "bodies").rglob("*")]
+        for path in [path for path in paths if path.is_file()]:
+            _flip(path, 500_000)
+        assert [cluster.repair.damage for cluster in clusters] == [0, 0, 0]
+        with pytest.raises(StoreError):
+            async with clusters[1].objects.open("room", "k") as reading:
+                assert not [piece async for piece in reading.read(0, len(data)) if piece != data[: len(piece)]]
+        async with asyncio.timeout(_SECONDS):
+            while clusters[1].repair.damage == 0:  # noqa: ASYNC110 (another task)
+                await asyncio.sleep(0.02)
+
+
+async def test_who_has_no_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An owner lacks a body and is full: a repair does not end well and says who has no room, until it has."""
+    async with three(tmp_path) as (clusters, where):
+        register = Register(where.space, "k", where.bucket, where.incarnation)
+        await put(clusters[0], "k", b"body" * 40_000)
+        await agree(clusters, register)
+        full = clusters[2].members.own
+        await full.store.commit(lambda tx: forget(tx, b"k"))
+        with monkeypatch.context() as patch:
+            patch.setattr(full._local, "reserve", _no_room)
+            assert not await clusters[0].repair.run(register)
+            assert clusters[0].repair.no_room == ("node-2",)
+        assert await clusters[0].repair.run(register)
+        await agree(clusters, register)
+
+
+def _no_room(_size: int) -> NoReturn:
+    raise StorageFullError("the volume has no room")
+
+
+def _flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
 
 
 async def test_a_repair_tells_what_it_would_do_and_does_it(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_an_image_of_before_is_left_alone() -> None:
     assert not is_too_old(observed(TLS, stateful_sets=sets))
     assert not wants_authority(before)
     outcome = an_outcome(before)
-    verdict = degraded(outcome, node_states(outcome), 1)
+    verdict = degraded(outcome, node_states(outcome))
     assert (verdict.status, verdict.reason) == ("True", "PeersPlain")
     assert "spec.image" in verdict.message
 

@@ -146,6 +146,23 @@ def test_a_stage_waits_for_every_member(stage: str, late: str, more: dict[str, A
     assert sentence in step.waits[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"no_room": ("n-4",)}, "there is no room on n-4"),
+        ({"damage": 2}, "on n-0 2 objects, parts or versions are damaged"),
+    ],
+)
+def test_a_change_that_does_not_get_on_says_why(more: dict[str, Any], sentence: str) -> None:
+    """Where waiting does not help it says what does; a node that is through has nothing to say."""
+    last = a_map(FIVE, JOINING, change=a_change())
+    stuck = {**reports(FIVE), **reports(["n-0"], passed=5, **more)}
+    waits = next_step(last, Wanted(seats(FIVE)), stuck).waits
+    assert waits[0] == "n-0 still copying"
+    assert sentence in waits[1]
+    assert not next_step(last, Wanted(seats(FIVE)), reports(FIVE)).waits
+
+
 def test_who_leaves_goes_one_at_a_time_and_only_when_empty() -> None:
     """The highest first, as pods go; one in the middle waits for those behind it."""
     last = a_map(FIVE)

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 
 
+class _Moving(BaseModel):
+    """Who had no room in a node's pass."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+    no_room: tuple[str, ...] = ()
+
+
 class _Status(BaseModel):
     """The part of a node's `/v1/status` that membership depends on."""
 
@@ -33,6 +41,8 @@ class _Status(BaseModel):
     capacity_bytes: int
     free_bytes: int
     bytes: int
+    moving: _Moving | None = None
+    damage: int = 0
 
 
 async def push_map(peers: Sequence[str], secret: str, cloud_map: CloudMap) -> None:
@@ -65,4 +75,13 @@ async def _report(session: aiohttp.ClientSession, peer: str) -> Report | None:
         return None
     # the nodes share a disk with each other and with everything else on this machine
     volume = Volume(status.capacity_bytes, status.bytes, status.free_bytes)
-    return Report(status.epoch, status.passed, status.strays, status.registers, volume)
+    no_room = status.moving.no_room if status.moving is not None else ()
+    return Report(
+        status.epoch,
+        status.passed,
+        status.strays,
+        status.registers,
+        volume,
+        no_room=no_room,
+        damage=status.damage,
+    )

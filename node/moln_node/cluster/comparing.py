@@ -64,11 +64,19 @@ async def fingerprints(now: Obeyed, name: str, registers: Sequence[Register]) ->
 
 async def is_calm(now: Obeyed) -> bool:
     """Whether no change is under way, and every node of the map obeys it, counts, and holds nothing that others own."""
-    if now.map.change is not None:
-        return False
+    return now.map.change is None and all(report is not None and report.strays == 0 for report in await _obey(now))
+
+
+async def is_obeyed(now: Obeyed) -> bool:
+    """Whether every node of the map obeys it, and has ended what it began under maps of before."""
+    return all(report is not None for report in await _obey(now))
+
+
+async def _obey(now: Obeyed) -> list[Report | None]:
+    """What every node of the map says; None for one that obeys another epoch, or does not answer."""
     asked = [now.replica(name).report(ReportAsk()) for name in now.owners.everyone]
     reports = await asyncio.gather(*asked, return_exceptions=True)
-    return all(isinstance(r, Report) and r.epoch == now.map.epoch and r.strays == 0 for r in reports)
+    return [said if isinstance(said, Report) and said.epoch == now.map.epoch else None for said in reports]
 
 
 async def owners_have(

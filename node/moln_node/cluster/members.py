@@ -68,6 +68,11 @@ class Obeyed:
         layouts = (self.map.layout,) if self.map.change is None else (self.map.layout, self.map.change.before)
         return tuple(sorted({member.name for layout in layouts for member in layout.members if not member.lost}))
 
+    @property
+    def beside_spares(self) -> tuple[str, ...]:
+        """Every node of the map that may hold what counts: all but those that have yet to be taken in."""
+        return tuple(sorted(node.name for node in self.map.nodes if node.state != "spare"))
+
     def replica(self, name: str) -> Replica:
         """A node as an owner. PeerError if the map does not name it."""
         if name not in self._replicas:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Ask, Install, Report, ReportAsk, SlotWrite
 from moln_node.cluster.quorum import merge
 from moln_node.cluster.registers import Change
-from moln_node.store.errors import NoSuchBucketError, StoreError
+from moln_node.store.errors import NoSuchBucketError, StorageFullError, StoreError
 from moln_node.store.registers import NEVER, KeyState, Register, Space
 from moln_node.store.steps.replica import Outcome, needs_bytes
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _ALL_ROWS: Final = 1_000_000
 _TRIES: Final = 5
+_RECENT_SECONDS: Final = 60.0
+"""What could not be done is tried again sooner than that; once it can be, it is not told of for longer."""
+_MOST_LOST: Final = 1000
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +63,19 @@ class Repair:
         self._generations: dict[str, int] = {}
         self._healing: set[tuple[Register, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: dict[str, float] = {}
+        self._lost: dict[str, float] = {}
         self.bytes = self.found = self.healed = 0
+
+    @property
+    def no_room(self) -> tuple[str, ...]:
+        """The owners that had no room for what they lack, a moment ago."""
+        return _recent(self._refused)
+
+    @property
+    def damage(self) -> int:
+        """How many things are damaged here that no other owner had good a moment ago."""
+        return len(_recent(self._lost))
 
     async def run(self, register: Register, beside: str = "") -> bool:
         """Whether every owner has now all that was decided; False where one could not be asked or told.
@@ -180,7 +196,11 @@ class Repair:
         owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]
         for owner in owners:
             if await self._heal_from(register, row, owner):
+                self._lost.pop(register.path, None)
                 return True
+        _log.error("%r is damaged here, and no other owner that answers has it good", register.path)
+        if len(self._lost) < _MOST_LOST:
+            self._lost[register.path] = time.monotonic()
         return False
 
     async def _heal_from(self, register: Register, row: Row, owner: str) -> bool:
@@ -229,13 +249,27 @@ class Repair:
             vote = await replica.install(message)
             if vote.outcome == Outcome.NO_BUCKET and await self._members.introduce(replica, register):
                 vote = await replica.install(message)
-        except (PeerError, StoreError):
+        except StorageFullError as error:
+            if owner not in self.no_room:
+                _log.warning("%s lacks what it owns, and has no room for it: %s", owner, error)
+            self._refused[owner] = time.monotonic()
+            return False
+        except (PeerError, StoreError) as error:
+            _log.info("%s does not take %r yet: %s", owner, register.path, error)
             return False
         if vote.outcome == Outcome.OLD:
             self._generations.pop(owner, None)
         if vote.outcome == Outcome.DONE:
             self.bytes += sum(row.document.size for row in lacks if needs_bytes(row))
         return vote.outcome in {Outcome.DONE, Outcome.GONE}
+
+
+def _recent(moments: dict[str, float]) -> tuple[str, ...]:
+    """The names of what was a moment ago; the others are forgotten."""
+    since = time.monotonic() - _RECENT_SECONDS
+    for name in [name for name, moment in moments.items() if moment < since]:
+        del moments[name]
+    return tuple(sorted(moments))
 
 
 def _only(state: KeyState, slot: bytes) -> KeyState:

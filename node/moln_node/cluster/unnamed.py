@@ -1,9 +1,9 @@
 """Unnamed: bodies apart from their records that no record names any more, or ever did, are dropped.
 
-A record was deleted or replaced, or its writer ended before it came about. In two steps: all owners of the key say that
-none of their records names the body; `LAG_SECONDS` later they still do, and from then on accept nothing that is older
-than the *bar*, which a record that names the body would have to be. Then the body is dropped, if nobody has refreshed
-it since. The reasons are in docs/guarantees.md.
+A record was deleted or replaced, or its writer ended before it came about. In two steps: all nodes say that none of
+their records names the body; `LAG_SECONDS` later they still do, and from then on accept nothing that is older than the
+*bar*, which a record that names the body would have to be. Then the body is dropped, if nobody has refreshed it since.
+The reasons are in docs/guarantees.md.
 
 Which bodies these may be the first owner of a key notices when it replaces a record: soon after the lag they are gone.
 What nobody noticed is found by walks, from time to time, of each node over the bodies that it is the first owner of.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """All owners of its key were seen not to name the body of that ballot, not later than at that moment."""
+    """All nodes were seen not to name the body of that ballot, not later than at that moment."""
 
     ballot: bytes
     bytes: int
@@ -102,7 +102,7 @@ class Unnamed:
         """Take the next step with each body that was noticed; how many were dropped."""
         now = self._members.now
         self._obey(now)
-        if not self._noticed or not await comparing.is_calm(now):
+        if not self._noticed or not await comparing.is_obeyed(now):
             return 0
         dropped = 0
         for there in _pages(self._noticed):
@@ -137,7 +137,7 @@ class Unnamed:
         """Go through all bodies that are here once; how many were dropped."""
         now = self._members.now
         self._obey(now)
-        if not await comparing.is_calm(now):
+        if not await comparing.is_obeyed(now):
             return 0
         before, self._confirmed = self._confirmed, {}
         dropped = 0
@@ -162,7 +162,7 @@ class Unnamed:
     async def _drop_these(
         self, now: Obeyed, here: Mapping[Register, Row], before: Mapping[Register, _Confirmed], lag: float
     ) -> int:
-        mine = [one for one in here if now.electorate(one).owners[:1] == (self._members.me,)]
+        mine = [one for one in here if now.electorate(one).readers[:1] == (self._members.me,)]  # has what is settled
         unnamed = await self._unnamed(now, mine)
         moment = elapsed_clock()
         going: dict[Register, _Confirmed] = {}
@@ -193,23 +193,30 @@ class Unnamed:
         return dropped
 
     async def _unnamed(self, now: Obeyed, bodies: Iterable[Register], bar: bytes = NEVER) -> list[Register]:
-        """The bodies of which every owner of their key says that nothing names them."""
-        asked: defaultdict[str, list[Register]] = defaultdict(list)
-        left: dict[Register, None] = {}
-        for register in bodies:
-            left[register] = None
-            for owner in now.owners.of_key(register.bucket, bodykeys.object_key(register.key)).owners:
-                asked[owner].append(register)
-        for owner, theirs in asked.items():
-            message = Named(theirs[0].bucket, theirs[0].incarnation, tuple(map(_body, theirs)), bar)
-            try:
-                of = (await now.replica(owner).named(message)).of
-            except (PeerError, StoreError):
-                of = (True,) * len(theirs)
-            for register, named in zip(theirs, of, strict=True):
-                if named:
-                    left.pop(register, None)
-        return list(left)
+        """The bodies of which every node says that nothing names them; the owners of the key are asked first."""
+        left = list(bodies)
+        owners = {one: now.owners.of_key(one.bucket, bodykeys.object_key(one.key)).owners for one in left}
+        likely = Counter(name for names in owners.values() for name in names)
+        for name, _ in likely.most_common():
+            left = await self._unnamed_by(now, name, left, [one for one in left if name in owners[one]], bar)
+        for name in now.beside_spares:
+            left = await self._unnamed_by(now, name, left, [one for one in left if name not in owners[one]], bar)
+        return left
+
+    @staticmethod
+    async def _unnamed_by(
+        now: Obeyed, name: str, left: list[Register], asked: list[Register], bar: bytes
+    ) -> list[Register]:
+        """What is left when a node was asked about some."""
+        if not asked:
+            return left
+        message = Named(asked[0].bucket, asked[0].incarnation, tuple(map(_body, asked)), bar)
+        try:
+            of = (await now.replica(name).named(message)).of
+        except (PeerError, StoreError):
+            of = (True,) * len(asked)
+        named = {one for one, is_named in zip(asked, of, strict=True) if is_named}
+        return [one for one in left if one not in named]
 
     async def _drop(self, register: Register, seen: _Confirmed) -> bool:
         """Drop a body, if it is still as it was when nothing was seen to name it."""

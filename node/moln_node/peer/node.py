@@ -122,6 +122,7 @@ class Node:
             self._writable_check(),
             self._space_check(),
             self._cluster_check(),
+            self._damage_check(),
             Check(name="map", state="ok", message=f"epoch {self._map.epoch}"),
             Check(name="credentials", state="ok", message=f"{self._keys} access keys")
             if self._keys
@@ -159,6 +160,16 @@ class Node:
             message = f"{free:.1f} % free, all of it reserved: writes are refused; grow the volume or delete"
             return Check(name="space", state="warn", message=message)
         return _ok("space")
+
+    def _damage_check(self) -> Check:
+        found = self.cluster.repair.damage
+        if not found:
+            return _ok("bytes")
+        message = (
+            f"{found} objects, parts or versions are damaged here, and no other owner that answers has them good: the "
+            "log names them; put them anew, or delete them"
+        )
+        return Check(name="bytes", state="warn", message=message)
 
     async def status(self) -> Status:
         """Everything about the node on one page."""
@@ -203,7 +214,9 @@ class Node:
                 total=progress.total,
                 bytes=cluster.passes.bytes,
                 seconds_left=progress.seconds_left(time.monotonic()),
+                no_room=cluster.repair.no_room,
             ),
+            damage=cluster.repair.damage,
             strays=await cluster.strays(),
             registers=await self._registers(),
             hints=await cluster.members.hints.count() + owed.late,

@@ -14,8 +14,9 @@ from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from moln_operator.observe.nodes import NodeStatus
     from moln_operator.report.nodes import NodeState
     from moln_operator.report.outcome import Outcome
     from moln_spec.cloudmap import BodyPlace, CloudMap
@@ -37,13 +38,13 @@ class Verdict:
 FREE_TO_LEAVE: Final = Verdict("ScaleDownBlocked", "False", "AsExpected", "nothing keeps nodes from leaving")
 
 
-def verdicts(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> tuple[Verdict, ...]:
+def verdicts(outcome: Outcome, nodes: Sequence[NodeState]) -> tuple[Verdict, ...]:
     """Every condition of a Cloud."""
     found = [
         accepted(outcome),
         ready(outcome, nodes),
         progressing(outcome, nodes),
-        degraded(outcome, nodes, used_percent),
+        degraded(outcome, nodes),
         scale_down_blocked(outcome),
     ]
     if outcome.observed.cloud.spec.paused:
@@ -209,7 +210,7 @@ def scale_down_blocked(outcome: Outcome) -> Verdict:
     return Verdict("ScaleDownBlocked", "True", refusal.reason, refusal.message)
 
 
-def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) -> Verdict:
+def degraded(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
     """Whether something needs a person, even where requests are still served."""
     strangers = [f"{node.name}: {node.why}" for node in nodes if node.stranger]
     if outcome.error:
@@ -220,10 +221,30 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState], used_percent: int) ->
         return Verdict("Degraded", "True", "SecretUnreadable", "; ".join(outcome.observed.warnings))
     if (found := _peers_plain(outcome) or _drain_refused(outcome)) is not None:
         return found
-    if used_percent >= FULL_PERCENT:
-        text = f"the volumes are {used_percent} % full; raise spec.nodes.volume.size or delete objects"
-        return Verdict("Degraded", "True", "AlmostFull", text)
-    return Verdict("Degraded", "False", "AsExpected")
+    said = {name: answer.status for name, answer in sorted(outcome.answers.items()) if answer.status is not None}
+    return _damaged(said) or _almost_full(said) or Verdict("Degraded", "False", "AsExpected")
+
+
+def _damaged(said: Mapping[str, NodeStatus]) -> Verdict | None:
+    """Degraded is True where bytes are damaged that no owner has good."""
+    found = [f"{of.damage} on {name}" for name, of in said.items() if of.damage]
+    if not found:
+        return None
+    text = (
+        f"objects, parts or versions are damaged ({', '.join(found)}), and no other owner that answers has them good: "
+        "the node's log names them; put them anew, or delete them"
+    )
+    return Verdict("Degraded", "True", "Damaged", text)
+
+
+def _almost_full(said: Mapping[str, NodeStatus]) -> Verdict | None:
+    """Degraded is True where a volume is: the others may have room, and what belongs on that node has none."""
+    used = {name: 100 * of.used_bytes / of.capacity_bytes for name, of in said.items() if of.capacity_bytes}
+    full = [f"that of {name} is {percent:.0f} % full" for name, percent in used.items() if percent >= FULL_PERCENT]
+    if not full:
+        return None
+    text = f"volumes are almost full ({', '.join(full)}): raise the volume.size of their nodes, or delete objects"
+    return Verdict("Degraded", "True", "AlmostFull", text)
 
 
 def _peers_plain(outcome: Outcome) -> Verdict | None:

@@ -32,7 +32,7 @@ def cloud_status(outcome: Outcome) -> CloudStatus:
     return CloudStatus(
         observed_generation=cloud.metadata.generation,
         conditions=dated(
-            verdicts(outcome, nodes, usage.used_percent),
+            verdicts(outcome, nodes),
             cloud.status.conditions,
             cloud.metadata.generation,
             observed.now,

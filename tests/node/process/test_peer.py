@@ -51,7 +51,9 @@ def test_health_is_open_and_names_its_checks(shared_node: Node) -> None:
     status, text = shared_node.text("/ready")
     assert status == 200
     checks = {check["name"]: check["state"] for check in json.loads(text)["checks"]}
-    assert checks == dict.fromkeys(("running", "store", "writable", "space", "cluster", "map", "credentials"), "ok")
+    assert checks == dict.fromkeys(
+        ("running", "store", "writable", "space", "cluster", "bytes", "map", "credentials"), "ok"
+    )
 
 
 def test_a_newer_map_is_obeyed_at_once_and_after_a_restart(nodes: Nodes, node: Node) -> None:
