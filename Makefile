@@ -3,11 +3,11 @@ SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 UV = $(shell scripts/ensure-uv)
 RUN = $(UV) run --frozen
+# Tests that mostly wait. Those that stop machines of the lab (`alone`) are a group, so beside others that need no lab.
+TOGETHER = $(RUN) pytest --dist loadgroup --timeout 900 --durations 30
 
 CLUSTER ?= lab
 NODES ?= 3
-# End-to-end tests that stop or cordon machines, or install CRDs: not beside others.
-ALONE = $(addprefix tests/e2e/test_,chart.py machines.py alerts.py)
 
 .PHONY: help
 help: ## list the commands
@@ -22,10 +22,8 @@ test: check lab-up ## everything: what CI runs
 	scripts/install-clients
 	scripts/install-monitoring
 	MOLN_TEST_NODES=5 MOLN_TEST_APART=1 $(RUN) pytest -q -n 2 tests/node/s3
-	$(RUN) pytest -m "(clients or monitoring or crash) and not lab" --timeout 900
-	$(RUN) pytest -n 3 --timeout 900 tests/e2e $(foreach path,$(ALONE),--ignore $(path))
-	$(RUN) pytest --timeout 900 $(ALONE)
-	$(RUN) pytest -m lab --timeout 900 tests/lab
+	$(TOGETHER) -n 3 -m "alone or ((clients or monitoring or crash) and not lab)"
+	$(TOGETHER) -n 4 -m "lab and not alone"
 
 .PHONY: check
 check: lint unit ## lint, types, layers, unit tests; before each commit

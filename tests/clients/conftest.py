@@ -111,7 +111,12 @@ def program(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="module", params=[1, 5], ids=["one node", "five nodes"])
+def of_nodes(count: int) -> Any:
+    """A cloud that its tests share, so they run in one process."""
+    return pytest.param(count, marks=pytest.mark.xdist_group(f"clients of {count}"))
+
+
+@pytest.fixture(scope="module", params=[of_nodes(1), of_nodes(5)], ids=["one node", "five nodes"])
 def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """A cloud for a module; of several nodes each takes the next connection."""
     desk = Desk(tmp_path_factory.mktemp("desk"))

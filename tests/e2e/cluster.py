@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.e2e.reading import Reader
+
     from moln_lab.lab import Lab
 
 Manifest = dict[str, Any]
@@ -59,6 +61,7 @@ class Namespace:
     name: str
     image: str
     kubeconfig: str
+    reader: Reader
     scratch: Path
     operators: list[Operator] = field(default_factory=list)
 
@@ -73,11 +76,11 @@ class Namespace:
 
     def get(self, kind: str, name: str) -> Manifest:
         """One object as the API server has it."""
-        return dict(json.loads(self.kubectl("get", kind, name, "-o", "json")))
+        return self.reader.get(self.name, kind, name)
 
     def list(self, kind: str, selector: str = "") -> list[Manifest]:
         """Every object of a kind."""
-        return list(json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"])
+        return self.reader.every(self.name, kind, selector)
 
     def patch(self, kind: str, name: str, patch: Manifest) -> None:
         """`kubectl patch --type=merge`."""
@@ -186,7 +189,7 @@ class Namespace:
     def snapshot(self, cloud: str) -> dict[str, Any]:
         """Every object of a cloud without what differs from one making to the next."""
         kinds = "statefulsets,services,configmaps,secrets,serviceaccounts,networkpolicies,storagenodes,pvc"
-        found = json.loads(self.kubectl("get", kinds, "-l", f"moln.dev/cloud={cloud}", "-o", "json"))["items"]
+        found = self.list(kinds, f"moln.dev/cloud={cloud}")
         return {f"{item['kind']}/{item['metadata']['name']}": _without_chance(item) for item in found}
 
 

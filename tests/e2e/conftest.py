@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import Namespace
+from tests.e2e.reading import Reader
 
 from moln_lab.lab import Lab
 from moln_lab.saved import Saved
@@ -45,11 +46,18 @@ def resources(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.fixture(scope="session")
+def reader(resources: Lab) -> Iterator[Reader]:
+    """Who asks the API server what there is."""
+    with Reader(str(resources.settings.state / "kubeconfig")) as made:
+        yield made
+
+
 @pytest.fixture
-def namespace(resources: Lab, image: str, tmp_path: Path) -> Iterator[Namespace]:
+def namespace(resources: Lab, image: str, reader: Reader, tmp_path: Path) -> Iterator[Namespace]:
     """A namespace of the test's own, without an operator."""
     name = f"moln-e2e-{uuid.uuid4().hex[:8]}"
-    made = Namespace(resources, name, image, str(resources.settings.state / "kubeconfig"), tmp_path)
+    made = Namespace(resources, name, image, str(resources.settings.state / "kubeconfig"), reader, tmp_path)
     resources.kubectl("create", "namespace", name)
     try:
         yield made

@@ -1,7 +1,7 @@
 """Alerts on the lab: what each warns of is brought about on a real cloud, seen by a real Prometheus, and mended.
 
 How long it must last is shown in tests/monitoring/test_alerts.py. This story keeps pods from every machine for a
-while, so it runs by itself, after those that share the lab (see the Makefile).
+while, so it has the lab to itself (see the Makefile).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
     from tests.monitoring.conftest import Prometheus
 
-pytestmark = [pytest.mark.lab, pytest.mark.monitoring]
+pytestmark = [pytest.mark.lab, pytest.mark.monitoring, pytest.mark.alone, pytest.mark.xdist_group("alone")]
 
 ALERTS = (
     "MolnDataAtRisk", "MolnPartitionsStuck", "MolnNodeOffline", "MolnCloudNotReady", "MolnCloudNotAccepted",

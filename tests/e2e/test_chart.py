@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
 
 pytestmark = pytest.mark.lab
+APART = pytest.mark.xdist_group("chart")
+"""Releases of one chart share its CRDs: one at a time."""
 CHART = ROOT / "charts" / "moln"
 FIRST = {"enabled": True, "name": "first", "spec": a_cloud("first")["spec"]}
 
@@ -59,6 +61,7 @@ def values(namespace: Namespace, **operator: Any) -> tuple[str, ...]:
     return ("--values", str(path), "--take-ownership", "--force-conflicts", "--wait", "--timeout", "150s")
 
 
+@APART
 def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     """A release with a first Cloud; its data stays when the release goes, and a new release takes over."""
     helm(namespace, "install", "moln", str(CHART), *values(namespace))
@@ -94,6 +97,7 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
     helm(namespace, "uninstall", "moln", "--wait")
 
 
+@APART
 def test_the_operator_in_its_container_speaks_tls_with_nodes(namespace: Namespace, tmp_path: Path) -> None:
     """Its disk is read-only, and its rights are the chart's: it makes certificates and shows one all the same."""
     helm(namespace, "install", "moln", str(CHART), *values(namespace))
@@ -146,6 +150,8 @@ def _told_by_the_operator(namespace: Namespace) -> None:
     assert "<td>first-0</td>" in page
 
 
+@pytest.mark.alone
+@pytest.mark.xdist_group("alone")
 def test_an_upgrade_brings_the_crds_along(namespace: Namespace) -> None:
     """From a chart whose CRD was another: after `helm upgrade` it is as this release wants it."""
     old = namespace.scratch / "old"
@@ -164,6 +170,7 @@ def test_an_upgrade_brings_the_crds_along(namespace: Namespace) -> None:
     helm(namespace, "uninstall", "moln", "--wait")
 
 
+@APART
 def test_the_operator_has_no_rights_beyond_its_namespaces(namespace: Namespace) -> None:
     """Installed for one namespace, it can't read Secrets, or write anything, in another."""
     helm(namespace, "install", "moln", str(CHART), *values(namespace))
@@ -186,6 +193,7 @@ def test_the_operator_has_no_rights_beyond_its_namespaces(namespace: Namespace) 
     helm(namespace, "uninstall", "moln", "--wait")
 
 
+@APART
 def test_two_replicas_elect_a_leader_and_the_other_takes_over(namespace: Namespace) -> None:
     """One works at a time; when it is gone without a word, the other goes on."""
     helm(namespace, "install", "moln", str(CHART), *values(namespace, replicas=2))

@@ -1,6 +1,6 @@
 """Machines that die and machines that are drained, under clients that never stop.
 
-These stop machines of the lab, so they run by themselves, after the stories that share it (see the Makefile).
+These stop machines of the lab, so they have it to themselves (see the Makefile).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from moln_lab.lab import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.xdist_group("alone")]
 
 
 @pytest.fixture

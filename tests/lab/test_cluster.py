@@ -18,7 +18,7 @@ from moln_lab.lab import Lab
 from moln_lab.progress import wait_for
 from moln_lab.topology import Node
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.xdist_group("alone")]
 
 IMAGE = "localhost/moln:dev"
 PORT = 8080

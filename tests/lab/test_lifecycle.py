@@ -22,7 +22,7 @@ from moln_lab.lab import Lab
 from moln_lab.progress import wait_for
 from moln_lab.topology import Settings
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("second lab")]
 
 NAME = "second"
 POD = """

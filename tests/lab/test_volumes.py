@@ -18,7 +18,7 @@ from moln_lab.errors import LabError
 from moln_lab.lab import Lab
 from moln_lab.progress import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.xdist_group("alone")]
 
 SIZE = 320 << 20
 PATIENCE = 120.0
