@@ -180,9 +180,9 @@ class Namespace:
             config=Config(retries={"max_attempts": 2, "mode": "standard"}, connect_timeout=3, read_timeout=10),
         )
 
-    def operator(self, *, workers: int = 4) -> Operator:
+    def operator(self, *, poll_seconds: float = 5) -> Operator:
         """Start an operator that looks after this namespace alone."""
-        started = Operator.start(self, workers)
+        started = Operator.start(self, poll_seconds)
         self.operators.append(started)
         return started
 
@@ -212,9 +212,13 @@ class Clients:
         return [
             (pod["status"]["podIP"], "https" if "--tls-key" in str(pod["spec"]["containers"][0]["args"]) else "http")
             for pod in self._namespace.list("pods", f"moln.dev/cloud={self._cloud}")
-            if "deletionTimestamp" not in pod["metadata"]
-            and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+            if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)
         ]
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether a pod takes requests."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
 
 
 _MASTER_KEY_ID = re.compile(r"^key-[0-9a-f]+$")
@@ -249,7 +253,7 @@ class Operator:
     log: Path
 
     @classmethod
-    def start(cls, namespace: Namespace, workers: int) -> Self:
+    def start(cls, namespace: Namespace, poll_seconds: float) -> Self:
         """Start it, and wait until it has listed everything."""
         number = len(namespace.operators)
         log = namespace.scratch / f"operator-{number}.log"
@@ -260,8 +264,8 @@ class Operator:
             "class": CLASS,
             "listen": "127.0.0.1:0",
             "log-format": "text",
-            "workers": str(workers),
-            "poll-seconds": "5",
+            "workers": "4",
+            "poll-seconds": str(poll_seconds),
         }
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -271,8 +275,8 @@ class Operator:
                 start_new_session=True,
             )
         started = cls(process, 0, log)
-        started.port = int(eventually(lambda: _port(log), "the operator says its port", 30))
-        eventually(lambda: started.page("ready")[0] == 200, "the operator is ready", 30)
+        started.port = int(eventually(lambda: _port(log), "the operator says its port"))
+        eventually(lambda: started.page("ready")[0] == 200, "the operator is ready")
         return started
 
     def page(self, path: str) -> tuple[int, str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BUCKET = "ledger"
 _SIZES = (0, 100, 4_000, 70_000, 400_000)
 _MISSING = "missing"
+_PAUSE_SECONDS = 0.03
+"""Between two requests of a thread: several stories share the processors with all that is under test."""
 
 
 class Ledger:
@@ -82,7 +84,7 @@ class Ledger:
 
     def _work_on(self, number: int, chance: random.Random) -> None:
         s3 = self._connect()
-        while not self._ending.is_set():
+        while not self._ending.wait(_PAUSE_SECONDS):
             key = f"{number}/{chance.randrange(40):02}"
             kind = chance.choices(("put", "get", "delete", "list"), (5, 4, 1, 1))[0]
             try:

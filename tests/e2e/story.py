@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually
+from tests.e2e.cluster import Clients, Manifest, a_cloud, eventually, is_ready
 from tests.e2e.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def clients_at_work(
     assert objects > 20
 
 
-def goes_on(ledger: Ledger, seconds: float = 30) -> None:
+def goes_on(ledger: Ledger, seconds: float = 60) -> None:
     """Wait until more of everything was done since now: service goes on."""
     before = {kind: ledger.counts[kind] for kind in ("put", "get", "delete", "list")}
     eventually(
@@ -58,6 +58,21 @@ def reasons(namespace: Namespace) -> set[str]:
 def pods(namespace: Namespace, cloud: str = "photos") -> set[str]:
     """The pods of the cloud."""
     return {pod["metadata"]["name"] for pod in namespace.list("pods", f"moln.dev/cloud={cloud}")}
+
+
+def end(namespace: Namespace, pod: str) -> None:
+    """End a node without a word to it, and wait until there is a pod in its place that is ready.
+
+    For some seconds the Cloud's status says what was before, so it is not what tells that the node is back.
+    """
+    before = namespace.get("pod", pod)["metadata"]["uid"]
+    namespace.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+
+    def is_back() -> bool:
+        found = namespace.get("pod", pod)
+        return found["metadata"]["uid"] != before and is_ready(found)
+
+    eventually(is_back, f"{pod} is back", 150)
 
 
 def says(namespace: Namespace, cloud: str, kind: str, reason: str, seconds: float = 60) -> Manifest:

@@ -79,8 +79,13 @@ def test_install_use_test_upgrade_uninstall(namespace: Namespace) -> None:
 
     pod = namespace.get("pod", "first-0")["metadata"]["uid"]
     helm(namespace, "upgrade", "moln", str(CHART), *values(namespace, logFormat="text"))
-    log = eventually(lambda: namespace.kubectl("logs", "deployment/moln"), "the new operator logs")
-    assert not log.startswith("{")
+
+    def new_log() -> bool:  # the old pod may be there for a while
+        log = namespace.kubectl("logs", "deployment/moln")
+        assert log, "it says nothing"
+        return not log.startswith("{")
+
+    eventually(new_log, "the new operator logs, as text")
     namespace.wait_ready("first")
     assert namespace.get("pod", "first-0")["metadata"]["uid"] == pod, (
         "an upgrade that changes no image restarts no node"

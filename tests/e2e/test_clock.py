@@ -62,7 +62,7 @@ def test_the_secret_of_port_9001_changes_under_clients(namespace: Namespace) -> 
 
         began = time.monotonic()
         namespace.kubectl("delete", "secret", "photos-cluster")
-        eventually(lambda: namespace.secret("photos-cluster")["secret"] != NEW, "there is a new one", 30)
+        eventually(lambda: namespace.secret("photos-cluster")["secret"] != NEW, "there is a new one")
         rotated(namespace, namespace.secret("photos-cluster")["secret"])
         print(f"a deletion: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         goes_on(ledger)
@@ -78,7 +78,7 @@ def test_the_secret_of_port_9001_changes_under_clients(namespace: Namespace) -> 
                 assert (said["reason"], "photos-2 does not answer" in said["message"]) == ("SecretRotates", True), said
                 return True
 
-            eventually(waits, "the status says who is waited for", 30)
+            eventually(waits, "the status says who is waited for")
             goes_on(ledger)
             assert given(namespace) == [second, NEW]
         rotated(namespace, NEW)
@@ -107,17 +107,17 @@ def test_the_certificate_is_renewed_under_clients(namespace: Namespace, tmp_path
         fitting = pair.key.read_bytes()
         pair.key.write_bytes(key)
         namespace.apply(secret(pair))
-        said = says(namespace, "photos", "Degraded", "SecretUnreadable", 30)
+        said = says(namespace, "photos", "Degraded", "SecretUnreadable")
         assert "tls.key is not the key of the certificate" in said["message"]
         goes_on(ledger)
         assert served() == {before}
         pair.key.write_bytes(fitting)
         began = time.monotonic()
         namespace.apply(secret(pair))
-        eventually(lambda: served() == {renewed}, "the new certificate is served by all", 30)
+        eventually(lambda: served() == {renewed}, "the new certificate is served by all")
         print(f"a renewal: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         goes_on(ledger)
-        says(namespace, "photos", "Degraded", "AsExpected", 30)
+        says(namespace, "photos", "Degraded", "AsExpected")
         assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
 
 
@@ -151,9 +151,9 @@ def test_keys_change_under_clients(namespace: Namespace) -> None:
         put(Key="sealed", Body=b"by the first")
         namespace.patch("secret", "photos-master-keys", {"stringData": {"second": MASTER_KEY}})
         for node in nodes:
-            eventually(partial(_seals, namespace, node), f"{node} has the second master key", 30)
+            eventually(partial(_seals, namespace, node), f"{node} has the second master key")
         namespace.patch("secret", "photos-master-keys", {"stringData": {"active": "second"}})
-        eventually(lambda: _active(namespace) == "second", "nodes are given it as the active one", 30)
+        eventually(lambda: _active(namespace) == "second", "nodes are given it as the active one")
         goes_on(ledger)
         put(Key="later", Body=b"by the second")
         for node in nodes:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SECONDS_TO_REACH_NODES = 10
+SECONDS_TO_REACH_NODES = 30
+"""Some, on a quiet machine."""
 
 
 def refused(s3: Any) -> bool:
@@ -63,7 +64,7 @@ def test_apply_a_cloud_and_use_it(namespace: Namespace) -> None:
 
 def test_a_settled_cloud_causes_no_writes(namespace: Namespace) -> None:
     """Looks at a cloud that is as it should be read, and write nothing."""
-    operator = namespace.operator()
+    operator = namespace.operator(poll_seconds=1)
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     wait_for_three_looks_without_a_write(operator)
@@ -71,7 +72,7 @@ def test_a_settled_cloud_causes_no_writes(namespace: Namespace) -> None:
 
 def test_a_restarted_operator_changes_nothing(namespace: Namespace) -> None:
     """After a restart every child is applied again, and the API server finds nothing to change."""
-    first = namespace.operator()
+    first = namespace.operator(poll_seconds=1)
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     wait_for_three_looks_without_a_write(first)
@@ -85,7 +86,7 @@ def test_a_restarted_operator_changes_nothing(namespace: Namespace) -> None:
         }
 
     before = versions()
-    second = namespace.operator()
+    second = namespace.operator(poll_seconds=1)
     eventually(lambda: second.looks() >= 2, "two looks of the new operator")
     assert versions() == before
 
@@ -199,7 +200,7 @@ def test_further_keys_come_and_go(namespace: Namespace) -> None:
 
 def test_a_paused_cloud_is_left_alone(namespace: Namespace) -> None:
     """While paused nothing is repaired or changed; afterwards everything is."""
-    operator = namespace.operator()
+    operator = namespace.operator(poll_seconds=1)
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     namespace.patch("cloud", "photos", {"spec": {"paused": True}})
@@ -224,9 +225,11 @@ def test_a_cloud_deleted_and_applied_again_finds_its_data(namespace: Namespace) 
     namespace.apply(a_cloud("photos"))
     namespace.wait_ready("photos")
     assert namespace.secret("photos-root") == key
-    again = namespace.s3("photos")
-    found = eventually(lambda: again.get_object(Bucket="kept", Key="a"), "the object is there again")["Body"].read()
-    assert found == b"still here"
+
+    def found() -> bytes:  # by the pod that is there now: the old one ends some time after its Cloud
+        return bytes(namespace.s3("photos").get_object(Bucket="kept", Key="a")["Body"].read())
+
+    assert eventually(found, "the object is there again") == b"still here"
     owners = {
         owner["uid"]
         for item in namespace.list("statefulsets,services,serviceaccounts", "moln.dev/cloud=photos")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import Clients, a_cloud, eventually
 from tests.e2e.ledger import Ledger
-from tests.e2e.story import clients_at_work, goes_on, pods
+from tests.e2e.story import clients_at_work, end, goes_on, pods
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Namespace
@@ -27,8 +26,7 @@ def test_three_nodes_serve_while_each_of_them_is_away(namespace: Namespace) -> N
     ledger = Ledger(Clients(namespace), seed=3)
     try:
         for ordinal in range(NODES):
-            namespace.kubectl("delete", "pod", f"photos-{ordinal}", "--grace-period=0", "--force")
-            time.sleep(2)
+            end(namespace, f"photos-{ordinal}")
             namespace.wait_ready("photos", 120)
         before = _started(namespace)
         namespace.patch("cloud", "photos", {"spec": {"nodes": {"resources": {"requests": {"memory": "65Mi"}}}}})
@@ -51,20 +49,11 @@ def test_a_disk_that_is_wiped_is_refilled_by_the_others(namespace: Namespace) ->
     for number in range(30):
         s3.put_object(Bucket="kept", Key=f"k{number}", Body=b"%d" % number * 1000)
     namespace.kubectl("delete", "pvc", "data-photos-2", "--wait=false")
-    namespace.kubectl("delete", "pod", "photos-2", "--grace-period=0", "--force")
-    time.sleep(2)
+    end(namespace, "photos-2")
     namespace.wait_ready("photos", 150)
-    others = {"photos-0", "photos-1"}
-
-    def refilled() -> bool:
-        """The new disk holds as much as the others."""
-        usage = namespace.get("cloud", "photos")["status"]["usage"]
-        return int(usage["objects"]) >= 30 * NODES
-
-    eventually(refilled, "the empty disk is filled", 150)
-    for name in others:
-        namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force")
-        time.sleep(2)
+    eventually(lambda: namespace.node_status("photos", "photos-2")["objects"] == 30, "the empty disk is filled", 150)
+    for name in ("photos-0", "photos-1"):
+        end(namespace, name)
         namespace.wait_ready("photos", 120)
     again = namespace.s3("photos", pod="photos-2")
     for number in range(30):
@@ -74,7 +63,7 @@ def test_a_disk_that_is_wiped_is_refilled_by_the_others(namespace: Namespace) ->
 def test_the_administrators_key_changes_under_clients(namespace: Namespace) -> None:
     """Nobody fails while both keys work; afterwards the old one is refused, and clients that take the new one go on."""
     namespace.operator()
-    namespace.apply(a_cloud("photos", nodes={"replicas": NODES}, keyGraceSeconds=12))
+    namespace.apply(a_cloud("photos", nodes={"replicas": NODES}, keyGraceSeconds=20))
     namespace.wait_ready("photos", 150)
     with clients_at_work(namespace, seed=16) as ledger:
         goes_on(ledger)
@@ -82,10 +71,10 @@ def test_the_administrators_key_changes_under_clients(namespace: Namespace) -> N
         new = {"access_key": "NEWKEY", "secret_key": "new-secret-2"}
         namespace.patch("secret", "photos-root", {"stringData": new})
         for name in sorted(pods(namespace)):
-            eventually(namespace.s3("photos", new, pod=name).list_buckets, f"{name} knows the new key", 10)
+            eventually(namespace.s3("photos", new, pod=name).list_buckets, f"{name} knows the new key", 15)
         assert old.list_buckets()
         assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
-        eventually(lambda: ledger.counts["error InvalidAccessKeyId"], "the old key ends", 40)
+        eventually(lambda: ledger.counts["error InvalidAccessKeyId"], "the old key ends")
         goes_on(ledger)
     assert {kind for kind in ledger.counts if kind.startswith("error")} == {"error InvalidAccessKeyId"}
 

@@ -61,8 +61,15 @@ def test_port_9001_knows_its_own(cloud: Namespace) -> None:
     log = cloud.kubectl("logs", names[0])
     assert "certificate verify failed" in log
     assert "PRIVATE" not in log + cloud.operators[0].log.read_text()
-    status = moln(cloud, "status", "photos")
-    assert [(node["name"], node["ready"], node["objects"]) for node in status["nodes"]] == [(n, True, 3) for n in names]
+
+    def has_all() -> bool:
+        nodes = moln(cloud, "status", "photos")["nodes"]
+        assert [(node["name"], node["ready"], node["objects"]) for node in nodes] == [(n, True, 3) for n in names], (
+            nodes
+        )
+        return True
+
+    eventually(has_all, "every node says that it has all three")
     found = moln(cloud, "where", "s3://pics/of-photos-1", "--cloud", "photos")
     assert [copy["answers"] for copy in found["copies"]] == [True] * 3
     moln(cloud, "repair", "photos", "--dry-run")
@@ -87,7 +94,7 @@ def test_certificates_change_under_clients(cloud: Namespace) -> None:
         assert not [kind for kind in ledger.counts if kind.startswith("error")], ledger.counts
         began, before = time.monotonic(), cloud.secret("photos-peers")["tls.crt"]
         cloud.kubectl("delete", "secret", "photos-peers")
-        eventually(lambda: cloud.secret("photos-peers")["tls.crt"] != before, "there is a new certificate", 30)
+        eventually(lambda: cloud.secret("photos-peers")["tls.crt"] != before, "there is a new certificate")
         settled(cloud)
         print(f"another certificate: {time.monotonic() - began:.0f} s")  # noqa: T201 (shown with -s)
         goes_on(ledger)
@@ -100,7 +107,7 @@ def test_certificates_change_under_clients(cloud: Namespace) -> None:
                 assert (said["reason"], "photos-2 does not answer" in said["message"]) == ("PeersChange", True), said
                 return True
 
-            eventually(waits, "the status says who is waited for", 30)
+            eventually(waits, "the status says who is waited for")
             goes_on(ledger)
             assert cloud.secret("photos-peers")["ca.crt"].count("BEGIN") == 2, "the old authority is trusted, too"
         eventually(lambda: cloud.secret("photos-peers")["ca.crt"].count("BEGIN") == 1, "and then no more", 90)
