@@ -39,7 +39,7 @@ lint: ## ruff, mypy --strict, import layers, generated files
 
 .PHONY: unit
 unit: ## the tests that need nothing but Python
-	$(RUN) pytest -q -n 2 -m "not lab and not clients and not monitoring and not crash"
+	$(RUN) pytest -q -n 2 --durations 20 -m "not lab and not clients and not monitoring and not crash"
 
 .PHONY: pictures
 pictures: lab-up ## the dashboards and the operator's page for docs/, of a cloud on the lab and of an example

@@ -11,6 +11,7 @@ DRIVER = Path(__file__).resolve().parents[2] / "lab" / "csi"
 
 
 @pytest.mark.lab
+@pytest.mark.xdist_group("second lab")  # it mounts, and those tests look at what is mounted
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts volumes: needs root")
 def test_the_driver_is_what_the_specification_asks_for() -> None:
     """`go test` passes, and it did run the suite (it skips itself where it can't mount)."""
