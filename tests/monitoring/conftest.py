@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
-import socket
+import re
 import subprocess
 import threading
 import time
@@ -148,27 +148,34 @@ def scraping(folder: Path, targets: dict[str, tuple[str, str]]) -> Iterator[Prom
         "scrape_configs": [{"job_name": "moln", "static_configs": static}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with (folder / "prometheus.log").open("wb") as log:
+    words = folder / "prometheus.log"
+    with words.open("wb") as log:
         process = subprocess.Popen(
             [
                 program("prometheus"),
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address={address}",
+                "--web.listen-address=127.0.0.1:0",
             ],
             stdout=log,
             stderr=log,
         )
-    prometheus = Prometheus(address)
     try:
+        prometheus = Prometheus(address_in(words))
         wait_for(prometheus, f"count(count_over_time(up[1m]) > 3 and up == 1) == {len(static)}")
         yield prometheus
     finally:
         process.terminate()
         process.wait(SECONDS)
+
+
+def address_in(words: Path) -> str:
+    """Where a Prometheus listens: on a free port, which it tells."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := re.search(r'msg="Listening on".* address=(\S+)', words.read_text())):
+        assert time.monotonic() < deadline, words.read_text()
+        time.sleep(0.05)
+    return found[1]
 
 
 def wait_for(prometheus: Prometheus, expr: str) -> None:
