@@ -140,7 +140,7 @@ class Namespace:
         address = self.get("pod", pod)["status"]["podIP"]
         name = f"{cloud}-nodes.{self.name}.svc"
         scheme = "http" if tls is None else "https"
-        with urllib3.PoolManager(ssl_context=tls, server_hostname=name, retries=False, timeout=5) as pool:
+        with urllib3.PoolManager(ssl_context=tls, server_hostname=name, retries=False, timeout=20) as pool:
             try:
                 answer = pool.request("GET", f"{scheme}://{address}:9001{path}", headers=headers)
             except urllib3.exceptions.HTTPError as error:
