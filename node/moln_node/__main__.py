@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+import uvloop
+
 from moln_node import logs, memory, settings
 from moln_node.exits import ExitCode, StartError
 
@@ -22,7 +24,8 @@ def main() -> int:
         memory.keep_blocks()
         from moln_node import process  # noqa: PLC0415 (--help and a wrong flag answer at once)
 
-        asyncio.run(process.run(chosen))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(process.run(chosen))
     except StartError as error:
         _log.error("cannot start: %s", error)
         return error.code

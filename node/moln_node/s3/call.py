@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from moln_node.s3 import xml
+from moln_node.s3 import sendfile, xml
 from moln_node.s3.access import authorise
 from moln_node.s3.auth.payload import Chunked, plain
 from moln_node.s3.auth.source import Source
@@ -159,13 +159,8 @@ class Call:
         transport = self.request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        loop = asyncio.get_running_loop()
-        try:
-            sent = await loop.sendfile(transport, piece.file, piece.offset, piece.length, fallback=False)  # type: ignore[arg-type]  # a file's descriptor is all that it needs
-        except (
-            asyncio.SendfileNotAvailableError
-        ) as error:  # asyncio's word for a first try that failed, whatever it was
-            raise ConnectionResetError("the client is gone") from error
+        await self.request.protocol.flushed()  # type: ignore[attr-defined]  # it is `protocol.HttpServer` that makes them
+        sent = await sendfile.send(transport, piece.file.fileno(), piece.offset, piece.length)
         if sent != piece.length:
             raise CorruptError("a body file was cut short while it was sent")
 

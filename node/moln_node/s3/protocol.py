@@ -48,6 +48,14 @@ class _Protocol(RequestHandler):
         response.force_close()
         return response
 
+    async def flushed(self) -> None:
+        """Wait until the system has all that was written."""
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+        self.transport.set_write_buffer_limits(0)
+        await self._drain_helper()
+        self.transport.set_write_buffer_limits()
+
 
 class HttpServer(web.Server):
     """Hands every request to `handler`, which is cancelled when its client goes away."""
