@@ -22,6 +22,10 @@ class MapRefusedError(Exception):
     """The map cannot be obeyed here: another cloud's, without this node, or a second map of one epoch."""
 
 
+class MapNotKeptError(MapRefusedError):
+    """The map can be obeyed, but not be kept on this disk: try again."""
+
+
 def newer(current: CloudMap, offered: CloudMap, node: str) -> bool:
     """Whether `offered` takes the place of `current` on this node; MapRefusedError if it must not be obeyed at all.
 
@@ -49,14 +53,27 @@ def require_node(cloud_map: CloudMap, node: str) -> None:
 
 
 def keep(directory: Path, cloud_map: CloudMap) -> None:
-    """Write the map so that it survives a power cut: whole new file, synced, renamed, directory synced."""
-    final = directory / _NAME
-    temporary = directory / f"{_NAME}.new"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(cloud_map.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(final)
+    """Write the map so that it survives a power cut: whole new file, synced, renamed, directory synced.
+
+    Raises:
+        MapNotKeptError: The disk did not take it.
+    """
+    try:
+        _keep(directory, cloud_map.model_dump_json(indent=1).encode())
+    except OSError as error:
+        raise MapNotKeptError(
+            f"the map of epoch {cloud_map.epoch} can't be kept on this disk: {error.strerror or error}"
+        ) from error
+
+
+def _keep(directory: Path, content: bytes) -> None:
+    final, temporary = directory / _NAME, directory / f"{_NAME}.new"
+    if not final.exists() or final.read_bytes() != content:  # a full disk keeps nobody from starting again
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(final)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

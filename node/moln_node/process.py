@@ -85,7 +85,10 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
 
         local = await _open(settings, cloud_map)
         stack.push_async_callback(local.close)
-        await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
+        try:
+            await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
+        except mapfile.MapNotKeptError as error:
+            raise StartError(str(error), ExitCode.DATA) from error
         cluster = await Cluster.start(local, cloud_map, settings.name, lambda: secret.current, peer_tls)
         stack.push_async_callback(cluster.close)
         watch = Watch(settings.data, partial(local.store.look, _read_something), metrics)

@@ -143,14 +143,15 @@ class Node:
             self.own_disk = False
 
     @contextmanager
-    def full_disk(self) -> Iterator[None]:
-        """Its own disk, full to the last byte."""
+    def full_disk(self, spare: int = 0) -> Iterator[None]:
+        """Its own disk, full to the last byte, or but for some."""
         assert self.own_disk
-        filler = self.room / "data" / "filler"
+        filler = self.room / "data" / f"filler-{spare}"
         try:
             with filler.open("wb", buffering=0) as file, suppress(OSError):  # a buffer would be written at close
                 while True:
                     file.write(bytes(64 * 1024))
+            os.truncate(filler, filler.stat().st_size - spare)
             yield
         finally:
             filler.unlink(missing_ok=True)

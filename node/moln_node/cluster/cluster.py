@@ -24,6 +24,7 @@ from moln_node.cluster.repair import Repair
 from moln_node.cluster.routes import add_routes
 from moln_node.cluster.shedding import Shedding
 from moln_node.cluster.sweep import Sweep
+from moln_node.cluster.tending import tend
 from moln_node.cluster.unnamed import Unnamed
 
 if TYPE_CHECKING:
@@ -93,16 +94,16 @@ class Cluster:
         cluster = cls(local, members, await BallotClock.start(local.store, members.now.number))
         await cluster.joining.begin()
         work = {
-            "hints": members.hints.run(),
-            "owed": members.owed.run(),
-            "sweep": cluster.sweep.run(),
-            "graves": cluster.graves.run(),
-            "unnamed": cluster.unnamed.run(),
-            "passes": cluster.passes.run(),
-            "shedding": cluster.shedding.run(),
-            "joining": cluster.joining.run(),
+            "hints": members.hints.run,
+            "owed": members.owed.run,
+            "sweep": cluster.sweep.run,
+            "graves": cluster.graves.run,
+            "unnamed": cluster.unnamed.run,
+            "passes": cluster.passes.run,
+            "shedding": cluster.shedding.run,
+            "joining": cluster.joining.run,
         }
-        cluster._tasks = [asyncio.create_task(job, name=f"moln-{name}") for name, job in work.items()]
+        cluster._tasks = [asyncio.create_task(tend(name, job), name=f"moln-{name}") for name, job in work.items()]
         return cluster
 
     @property

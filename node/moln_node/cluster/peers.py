@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
 import msgspec
+from pydantic import ValidationError
 
 from moln_node import tracing
 from moln_node.cluster import messages
@@ -209,7 +210,7 @@ class RemoteReplica:
                 with tracing.call(self._name, "replica/" + method) as traced:
                     headers = {**traced, DEADLINE_HEADER: f"{seconds:g}"}
                     request = self._request("POST", PREFIX + method, headers, data=data, timeout=timeout)
-                    return messages.decode(kind, await self._guard(self._read(request)))
+                    return await self._guard(self._decoded(kind, request))
             except StaleEpochError:
                 await self._session.take_map(await self._newer_map())
                 raise
@@ -223,7 +224,10 @@ class RemoteReplica:
         """The map that the peer obeys."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
         answer = await self._guard(self._read(self._request("GET", "/v1/map", {}, timeout=timeout)))
-        return CloudMap.model_validate_json(answer)
+        try:
+            return CloudMap.model_validate_json(answer)
+        except ValidationError as error:
+            raise PeerError(f"{self._name} obeys a map that this release does not understand: {error}") from error
 
     async def _hand_map(self) -> None:
         """Give the peer the map by which it was asked."""
@@ -231,6 +235,9 @@ class RemoteReplica:
         headers = {"Content-Type": "application/json"}
         data = self._map.model_dump_json().encode()
         await self._guard(self._read(self._request("PUT", "/v1/map", headers, data=data, timeout=timeout)))
+
+    async def _decoded(self, kind: type[T], request: _Request) -> T:
+        return messages.decode(kind, await self._read(request))
 
     async def _read(self, request: _Request) -> bytes:
         async with request as answer:
@@ -254,7 +261,7 @@ class RemoteReplica:
             raise StorageFullError(f"{self._name}: {why}")
         raise PeerError(f"{self._name}: {why}", sent=answer.status >= 500 and not problem.get("undone", False))
 
-    async def _guard(self, call: Awaitable[bytes]) -> bytes:
+    async def _guard(self, call: Awaitable[T]) -> T:
         """The call's answer; every way of getting none is a PeerError."""
         try:
             return await call

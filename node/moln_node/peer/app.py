@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from moln_node import tracing
 from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
-from moln_node.mapfile import MapRefusedError
+from moln_node.mapfile import MapNotKeptError, MapRefusedError
 from moln_node.peer import figures, moves, tasks
 from moln_node.peer.node import Node, ready
 from moln_node.peer.status import Capabilities, Health
@@ -99,6 +99,8 @@ async def put_map(request: web.Request) -> web.Response:
     """Take a newer map, durably; the answer is the epoch obeyed from now on."""
     try:
         obeyed = await request.app[NODE].take_map(await _read(request, CloudMap))
+    except MapNotKeptError as error:
+        return _problem(503, str(error))
     except MapRefusedError as error:
         return _problem(409, str(error))
     return web.json_response({"epoch": obeyed.epoch})

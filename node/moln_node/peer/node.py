@@ -75,6 +75,7 @@ class Node:
         self._certificate = certificate
         self._peer_tls = peer_tls
         self._taking = asyncio.Lock()
+        self._told = (0, "")
         self._counted = 0
         self._count_again = 0.0
         self._started = time.monotonic()
@@ -99,7 +100,10 @@ class Node:
         try:
             await self.take_map(offered)
         except mapfile.MapRefusedError as error:
-            _log.warning("a peer's newer map is not obeyed: %s", error)
+            told = (offered.epoch, str(error))
+            if told != self._told:  # each of a thousand answers may bring it
+                _log.warning("a peer's newer map is not obeyed: %s", error)
+                self._told = told
 
     def take_credentials(self, credentials: Credentials) -> None:
         """Use these access keys from the next request on, and no others."""

@@ -9,7 +9,7 @@ from tests.node.process.harness import cloud_map
 
 from moln_node import mapfile
 from moln_node.exits import StartError
-from moln_node.mapfile import MapRefusedError
+from moln_node.mapfile import MapNotKeptError, MapRefusedError
 from moln_spec.cloudmap import CloudMap
 
 if TYPE_CHECKING:
@@ -63,6 +63,15 @@ def test_an_interrupted_write_leaves_the_old_map(tmp_path: Path, monkeypatch: py
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("moln_node.mapfile.os.fsync", fail)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(MapNotKeptError, match="epoch 6 can't be kept on this disk: Input/output error"):
         mapfile.keep(tmp_path, _map(6))
     assert mapfile.choose(tmp_path, _map(1), "n-0").epoch == 5
+
+
+def test_a_map_that_is_kept_already_wants_no_room(tmp_path: Path) -> None:
+    """A node starts again on a disk that is full."""
+    mapfile.keep(tmp_path, _map(5))
+    (tmp_path / "cloud-map.json.new").mkdir()  # whoever writes it fails
+    mapfile.keep(tmp_path, _map(5))
+    with pytest.raises(MapNotKeptError):
+        mapfile.keep(tmp_path, _map(6))
