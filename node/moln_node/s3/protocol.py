@@ -49,12 +49,15 @@ class _Protocol(RequestHandler):
         return response
 
     async def flushed(self) -> None:
-        """Wait until the system has all that was written."""
-        if self.transport is None:
+        """Wait until the system has all that was written; ConnectionError if the client is gone."""
+        transport = self.transport
+        if transport is None:
             raise ConnectionResetError("the client is gone")
-        self.transport.set_write_buffer_limits(0)
+        transport.set_write_buffer_limits(0)
         await self._drain_helper()
-        self.transport.set_write_buffer_limits()
+        if transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        transport.set_write_buffer_limits()
 
 
 class HttpServer(web.Server):
