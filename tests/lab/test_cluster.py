@@ -69,7 +69,7 @@ class Web:
                 return False
             return True
 
-        wait_for(found, "the pods' names", 30, poll=0.5)
+        wait_for(found, "the pods' names", 60, poll=0.5)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_killed_node_is_noticed_and_comes_back_with_its_data(web: Web, faults:
     def noticed() -> bool:
         return {line.name for line in web.lab.status() if not line.ready} == {node}
 
-    wait_for(noticed, "the node's becoming NotReady", 60, poll=0.5)
+    wait_for(noticed, "the node's becoming NotReady", 120, poll=0.5)
     faults.start_node(node)
     web.wait_until_ready()
     assert web.node_of("web-0") == node
@@ -275,10 +275,10 @@ def test_a_node_cut_off_from_the_control_plane_is_noticed(lab: Lab, faults: Faul
         return any(line.ready for line in lab.status() if line.name == node.name)
 
     faults.cut(node.name, "control")
-    wait_for(lambda: not ready(), "the node's becoming NotReady", 60, poll=0.5)
+    wait_for(lambda: not ready(), "the node's becoming NotReady", 120, poll=0.5)
     assert any(line.power for line in lab.status() if line.name == node.name)
     faults.heal(node.name, "control")
-    wait_for(ready, "the node's becoming Ready", 60, poll=0.5)
+    wait_for(ready, "the node's becoming Ready", 120, poll=0.5)
 
 
 def _round_trip(source: Node, target: Node) -> float:

@@ -117,7 +117,7 @@ def _assert_as(before: dict[str, set[str]]) -> None:
         return not more
 
     try:
-        wait_for(same, "the machine's being as before", 20, poll=0.5)
+        wait_for(same, "the machine's being as before", 60, poll=0.5)
     except LabError:
         pytest.fail(f"left behind: {more}")
 
@@ -137,7 +137,7 @@ def second(lab: Lab) -> Iterator[Lab]:
 def _start_and_write(lab: Lab) -> None:
     lab.images()
     lab.kubectl("apply", "-f", "-", stdin=POD.encode())
-    lab.kubectl("wait", "--for=condition=Ready", "pod/keeper", "--timeout=60s", timeout=70)
+    lab.kubectl("wait", "--for=condition=Ready", "pod/keeper", "--timeout=120s", timeout=130)
     lab.kubectl("exec", "keeper", "--", "sh", "-c", "echo kept > /data/file && sync /data/file")
 
 
@@ -165,7 +165,7 @@ def test_up_heals_what_a_dead_machine_left(second: Lab) -> None:
             return second.kubectl("exec", "keeper", "--", "cat", "/data/file").strip() == "kept"
         return False
 
-    wait_for(kept, "the pod's return with its data", 60, poll=0.5)
+    wait_for(kept, "the pod's return with its data", 120, poll=0.5)
 
 
 def test_up_can_be_killed_at_any_moment(second: Lab) -> None:

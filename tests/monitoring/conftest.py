@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts" / "moln" / "rules" / "moln.yaml"
 DASHBOARDS = sorted((ROOT / "charts" / "moln" / "dashboards").glob("*.json"))
-SECONDS = 60
+SECONDS = 120
 WINDOW = "1m"
 """Of rates: Grafana's `$__rate_interval`."""
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -109,11 +110,19 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
     """No rule fails, and of a cloud with a node down the alerts are on their way that should be, and no other."""
     found = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
     assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
-    pending = {rule["name"] for rule in found if rule["alerts"]}
     due = {"MolnNodeOffline", "MolnCloudNotReady", "MolnMapNotAcknowledged", "MolnDrainStuck"}
     due |= {"MolnCertificateExpires", "MolnPeerCertificateExpires"}
     this_machines = {"MolnVolumeAlmostFull", "MolnVolumeFullSoon", "MolnServerErrors", "MolnSlowDisk", "MolnBusyNode"}
-    assert due <= pending <= due | this_machines
+    deadline = time.monotonic() + SECONDS
+    while not due <= (pending := _pending(prometheus)) <= due | this_machines:  # a busy node may be late for a moment
+        assert time.monotonic() < deadline, pending
+        time.sleep(0.5)
+
+
+def _pending(prometheus: Prometheus) -> set[str]:
+    """The alerts that would fire if it lasted."""
+    found = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    return {rule["name"] for rule in found if rule["alerts"]}
 
 
 def put(watched: Watched, key: str, body: bytes = b"x" * 2000) -> bool:
@@ -151,7 +160,7 @@ def test_alerts_follow_what_happens(watched: Watched) -> None:
     """
     pids = watched.dev.pids
     for alert in ("MolnUnderReplicated", "MolnDamageFound"):
-        assert not is_wrong(watched.prometheus, alert)
+        until_it_is(watched.prometheus, alert, wrong=False)
     try:
         os.kill(pids[2], signal.SIGSTOP)
         assert put(watched, "while one is away")
