@@ -12,6 +12,8 @@ import threading
 import time
 import traceback
 from collections import Counter
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 BUCKET = "ledger"
 _SIZES = (0, 100, 4_000, 70_000, 400_000)
 _MISSING = "missing"
+_PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.03
 """Between two requests of a thread: several stories share the processors with all that is under test."""
 
@@ -64,10 +67,11 @@ class Ledger:
         """Every key and the listing, against the ledger; how many objects there are."""
         s3 = self._connect()
         listed: set[str] = set()
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 50}):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 50})
+        for page in patiently(lambda: list(pages)):
             listed |= {entry["Key"] for entry in page.get("Contents", ())}
         for key, may in self._may.items():
-            seen = _digest(s3, key)
+            seen = patiently(partial(_digest, s3, key))
             if seen not in may:
                 self.wrong.append(f"{key} at the end: {seen[:8]}, and not one of {sorted(v[:8] for v in may)}")
             if (key in listed) != (seen != _MISSING):
@@ -127,6 +131,23 @@ class Ledger:
         for name, may in mine.items():
             if (name in listed and may == {_MISSING}) or (name not in listed and _MISSING not in may):
                 self.wrong.append(f"{name} is {'listed' if name in listed else 'not listed'}")
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """What a request gives once owners enough answer.
+
+    Nodes that have just come back are ready some seconds before all others find them by their names, and until then
+    there may be no majority: 503. Any other error is one.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except ClientError as error:
+            busy = error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.SERVICE_UNAVAILABLE
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.3)
 
 
 def _name(error: BotoCoreError | ClientError) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.cluster import Clients, a_cloud, eventually
-from tests.e2e.ledger import Ledger
+from tests.e2e.ledger import Ledger, patiently
 from tests.e2e.story import clients_at_work, end, goes_on, pods
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def test_a_disk_that_is_wiped_is_refilled_by_the_others(namespace: Namespace) ->
         namespace.wait_ready("photos", 120)
     again = namespace.s3("photos", pod="photos-2")
     for number in range(30):
-        assert again.get_object(Bucket="kept", Key=f"k{number}")["Body"].read() == b"%d" % number * 1000
+        found = patiently(partial(again.get_object, Bucket="kept", Key=f"k{number}"))
+        assert found["Body"].read() == b"%d" % number * 1000
 
 
 def test_the_administrators_key_changes_under_clients(namespace: Namespace) -> None:
