@@ -128,6 +128,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         (self.folder / "cloud.yaml").write_text(CLOUD)
+        (self.folder / "tmp").mkdir()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -135,6 +136,7 @@ class Desk:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MOLN_", "AWS_"))}
         clean["XDG_CONFIG_HOME"] = str(self.folder / "config")
         clean["XDG_CACHE_HOME"] = str(self.folder / "cache")
+        clean["TMPDIR"] = str(self.folder / "tmp")
         return clean
 
     def spawn(self, *flags: str, yaml: str = "cloud.yaml") -> Dev:
