@@ -33,6 +33,7 @@ _log = logging.getLogger("moln.lifecycle")
 _PAGE: Final = 1000
 _SECOND_MS: Final = 1000
 INTERVAL_S: Final = 3600.0
+_RETRY_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ async def run(
     interval_s: float = INTERVAL_S,
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Sweep every `interval_s` seconds until cancelled; a sweep that fails is logged, and tried again at the next.
+    """Sweep every `interval_s` seconds until cancelled; one that fails, as before nodes find each other, sooner again.
 
     `is_ours` says whether this node is the one that does it for all, as the map is now.
     """
@@ -61,9 +62,11 @@ async def run(
             continue
         try:
             swept = await sweep(objects, int(now() * _SECOND_MS))
-        except StoreError:
-            _log.exception("the lifecycle sweep stopped; the next one begins in %.0f s", interval_s)
+        except StoreError as error:
+            rest = min(interval_s, _RETRY_S)
+            _log.warning("the lifecycle sweep stopped, and begins anew in %.0f s: %s", rest, error)
         else:
+            rest = interval_s
             if swept.versions or swept.uploads or swept.failed:
                 _log.info(
                     "lifecycle: %d versions removed, %d uploads aborted, %d failed",
@@ -71,7 +74,7 @@ async def run(
                     swept.uploads,
                     swept.failed,
                 )
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(rest)
 
 
 async def sweep(objects: Objects, now_ms: int) -> Swept:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.node.store.harness import running
 
 from moln_node.cluster import expiry, lifecycle
+from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.lifecycle import DAY_MS, Expiry, Filter, Lifecycle, Rule
 from moln_node.store.model import Attributes, Bucket, Kind, Record, Sealed, Upload, Versioning
 from moln_spec.version import Version
@@ -194,3 +196,26 @@ async def test_what_is_written_meanwhile_is_left_alone(objects: Node, monkeypatc
     swept = await expiry.sweep(objects, old.modified_ms + 9 * DAY_MS)
     assert (swept.versions, swept.failed) == (0, 0)
     assert (await objects.head("b", "k")).etag.startswith(b"new".hex())
+
+
+async def test_a_sweep_that_fails_is_tried_again_soon(objects: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before the nodes of a cloud find each other; the next one that ends well is an interval away."""
+    ended = asyncio.Event()
+    tries = 0
+
+    async def sweep(*_: object) -> expiry.Swept:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise UnavailableError("too few nodes can be reached")
+        ended.set()
+        return expiry.Swept()
+
+    monkeypatch.setattr(expiry, "sweep", sweep)
+    monkeypatch.setattr(expiry, "_RETRY_S", 0.01)
+    running = asyncio.create_task(expiry.run(objects, lambda: True))
+    async with asyncio.timeout(10):
+        await ended.wait()
+    await asyncio.sleep(0.05)
+    running.cancel()
+    assert tries == 2
