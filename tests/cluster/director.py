@@ -179,8 +179,8 @@ class Director:
             status["strays"],
             status["registers"],
             Volume(),
-            no_room=tuple((status["moving"] or {}).get("noRoom", ())),
-            damage=status.get("damage", 0),
+            no_room=tuple(status["noRoom"]),
+            damage=status["damage"],
         )
 
 

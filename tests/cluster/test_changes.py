@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.client import Client
 from tests.cluster.director import Director
 from tests.cluster.nodes import SECRET, Cloud
+from tests.node.store.test_corruption import flip
 
 from moln_spec.cloudmap import BodyPlace, MapPolicy
 
@@ -232,9 +233,7 @@ def damage(node: Node, size: int) -> None:
     """Flip a bit of the only body of that size."""
     bodies = [path for path in (node.room / "data" / "bodies").rglob("*") if path.is_file()]
     (path,) = [path for path in bodies if path.stat().st_size >= size]
-    data = bytearray(path.read_bytes())
-    data[size // 2] ^= 1
-    path.write_bytes(data)
+    flip(path, size // 2, 0)
 
 
 async def test_a_bucket_lives_in_the_pools_that_a_policy_names(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from tests.cluster.in_process import running
+from tests.node.store.test_corruption import flip
 
 from moln_node.cluster import maintenance
 from moln_node.cluster.errors import PeerError
@@ -123,7 +124,7 @@ async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:
         register = Register(where.space, "k", where.bucket, where.incarnation)
         await agree(clusters, register)
         [path] = [path for path in (tmp_path / "node-1" / "bodies").rglob("*") if path.is_file()]
-        _flip(path, 500_000)
+        flip(path, 500_000, 0)
         async with clusters[1].objects.open("room", "k") as reading:
             assert b"".join([piece async for piece in reading.read(0, len(data))]) == data
         own = clusters[1].members.own
@@ -145,7 +146,7 @@ async def test_what_is_good_nowhere_is_told(tmp_path: Path) -> None:
         await agree(clusters, Register(where.space, "k", where.bucket, where.incarnation))
         paths = [path for name in ("node-0", "node-1", "node-2") for path in (tmp_path / name / "bodies").rglob("*")]
         for path in [path for path in paths if path.is_file()]:
-            _flip(path, 500_000)
+            flip(path, 500_000, 0)
         assert [cluster.repair.damage for cluster in clusters] == [0, 0, 0]
         with pytest.raises(StoreError):
             async with clusters[1].objects.open("room", "k") as reading:
@@ -173,14 +174,6 @@ async def test_who_has_no_room_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 def _no_room(_size: int) -> NoReturn:
     raise StorageFullError("the volume has no room")
-
-
-def _flip(path: Path, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 1]))
 
 
 async def test_a_repair_tells_what_it_would_do_and_does_it(tmp_path: Path) -> None:

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 
 
-class _Moving(BaseModel):
-    """Who had no room in a node's pass."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
-
-    no_room: tuple[str, ...] = ()
-
-
 class _Status(BaseModel):
     """The part of a node's `/v1/status` that membership depends on."""
 
@@ -41,7 +33,7 @@ class _Status(BaseModel):
     capacity_bytes: int
     free_bytes: int
     bytes: int
-    moving: _Moving | None = None
+    no_room: tuple[str, ...] = ()
     damage: int = 0
 
 
@@ -75,13 +67,12 @@ async def _report(session: aiohttp.ClientSession, peer: str) -> Report | None:
         return None
     # the nodes share a disk with each other and with everything else on this machine
     volume = Volume(status.capacity_bytes, status.bytes, status.free_bytes)
-    no_room = status.moving.no_room if status.moving is not None else ()
     return Report(
         status.epoch,
         status.passed,
         status.strays,
         status.registers,
         volume,
-        no_room=no_room,
+        no_room=status.no_room,
         damage=status.damage,
     )

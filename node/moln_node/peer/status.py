@@ -40,7 +40,6 @@ class Moving(Document):
     seconds_left: float | None = Field(
         None, description="How long it goes on at its pace so far; none while nobody can tell."
     )
-    no_room: tuple[str, ...] = Field((), description="Nodes that had no room for what they come to own.")
 
 
 class Standing(Document):
@@ -52,6 +51,7 @@ class Standing(Document):
         None, description="`since` of the stage of the change under way whose pass is done here; none before that."
     )
     moving: Moving | None = Field(None, description="The pass that runs; none where there is none.")
+    no_room: tuple[str, ...] = Field((), description="Nodes that had no room for what they own, or come to own.")
     damage: int = Field(
         0,
         description="Things that are damaged here, and that no other owner had good a moment ago; the log names them.",

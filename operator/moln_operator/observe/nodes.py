@@ -43,7 +43,7 @@ class NodeCheck(BaseModel):
 
 
 class NodeMoving(BaseModel):
-    """How far a pass over what changes owners is, how long it still takes, where it knows, and who is too full."""
+    """How far a node's pass over what changes owners is, and how long it still takes, where it knows."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
@@ -53,7 +53,6 @@ class NodeMoving(BaseModel):
     total: int
     bytes: int
     seconds_left: float | None = None
-    no_room: tuple[str, ...] = ()
 
 
 class NodeClass(BaseModel):
@@ -86,6 +85,7 @@ class NodeStatus(BaseModel):
     counts: bool = True
     passed: int | None = None
     moving: NodeMoving | None = None
+    no_room: tuple[str, ...] = ()
     damage: int = 0
     strays: int | None = None
     registers: int = 1

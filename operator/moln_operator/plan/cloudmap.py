@@ -72,16 +72,15 @@ def reports(observed: Observed) -> dict[str, Report]:
         if status.uid == cloud_map.uid:
             volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
             classes = {storage_class: of.bytes for storage_class, of in status.classes.items()}
-            no_room = status.moving.no_room if status.moving is not None else ()
             found[name] = Report(
                 status.epoch,
                 status.passed,
                 status.strays,
                 status.registers,
                 volume,
-                classes=classes,
-                no_room=no_room,
-                damage=status.damage,
+                classes,
+                status.no_room,
+                status.damage,
             )
     return found
 
