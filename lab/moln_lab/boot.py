@@ -3,7 +3,6 @@
 Called by `lab`. Everything here is idempotent: what runs as it should is left alone.
 """
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from moln_lab import addons, cgroups, containerd, controlplane, images, network, volumes
 from moln_lab.block import release_under
 from moln_lab.cluster import Cluster
-from moln_lab.errors import LabError
 from moln_lab.hosts import Machine
 from moln_lab.processes import ProcessTable
 from moln_lab.progress import Progress, wait_for
@@ -60,14 +58,10 @@ class Boot:
         pause = images.pause(self.progress.cache, self.progress)
         machine = self.machine(node)
         machine.start_runtime()
-
-        def answers() -> bool:
-            with contextlib.suppress(LabError):
-                containerd.ctr(node, "version")
-                return True
-            return False
-
-        self._wait([containerd.program(node).name], answers, f"{node.name}'s containerd")
+        address = containerd.socket(node)
+        self._wait(
+            [containerd.program(node).name], lambda: containerd.serves_kubelets(address), f"{node.name}'s containerd"
+        )
         containerd.load(node, pause, [containerd.PAUSE_IMAGE])
         machine.start_kubelet()
         network.ensure_routes(self.topology, node)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+import grpc
+
 from moln_lab.commands import run
 from moln_lab.files import write
 from moln_lab.oci import Image
@@ -18,6 +20,8 @@ from moln_lab.topology import Node
 PAUSE_IMAGE = "localhost/moln-lab-pause:1"
 _NAMESPACE = "k8s.io"  # where the kubelet's images are
 _IMPORT_TIMEOUT = 300.0
+_VERSION = "/runtime.v1.RuntimeService/Version"
+_ANSWER_TIMEOUT = 5.0
 
 
 def socket(node: Node) -> Path:
@@ -41,6 +45,21 @@ def program(node: Node) -> Program:
         cgroup=f"{node.cgroup}/containerd",
         reads=(_config_file(node),),
     )
+
+
+def serves_kubelets(address: Path) -> bool:
+    """Tell whether the containerd that listens at a socket answers kubelets yet.
+
+    It listens, and answers `ctr`, before it has found the containers of before a power cut; a kubelet that asks in
+    between ends. So the question here is the kubelet's first one: the version of the Container Runtime Interface.
+    """
+    with grpc.insecure_channel(f"unix://{address}") as channel:
+        ask_version: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_VERSION)
+        try:
+            ask_version(b"", timeout=_ANSWER_TIMEOUT)  # an empty VersionRequest
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def ctr(node: Node, *arguments: str | Path, stdin: IO[bytes] | None = None) -> str:

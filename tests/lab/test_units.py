@@ -4,17 +4,20 @@ import io
 import json
 import ssl
 import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import grpc
 import pytest
 
 from moln_lab import addons, files, packages, status
 from moln_lab.cache import built, key_of
 from moln_lab.cli import main
 from moln_lab.commands import run, run_logged
-from moln_lab.containerd import PAUSE_IMAGE
+from moln_lab.containerd import PAUSE_IMAGE, serves_kubelets
 from moln_lab.errors import LabError
 from moln_lab.oci import Image, write_single_file
 from moln_lab.pki import Authority, Credential
@@ -224,3 +227,39 @@ def test_a_lab_that_is_not_up_is_a_clear_error(words: list[str], capsys: pytest.
         main(["--name", "absent", *words])
     assert exit_.value.code == 1
     assert "moln-lab: the lab 'absent' is not up: `moln-lab --name absent up` starts it" in capsys.readouterr().err
+
+
+class _Runtime(grpc.GenericRpcHandler):
+    """A containerd that finds its old containers first, and refuses kubelets while it does."""
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        if handler_call_details.method != "/runtime.v1.RuntimeService/Version":
+            return None
+        return grpc.unary_unary_rpc_method_handler(self._version)
+
+    def _version(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
+        if not self.ready:
+            context.abort(grpc.StatusCode.UNKNOWN, "server is not initialized yet")
+        return b""
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[_Runtime]:
+    """Serve the Container Runtime Interface at a socket in the test's folder."""
+    runtime = _Runtime()
+    server = grpc.server(ThreadPoolExecutor(max_workers=1), handlers=[runtime])
+    server.add_insecure_port(f"unix://{tmp_path / 'cri.sock'}")
+    server.start()
+    yield runtime
+    server.stop(None).wait()
+
+
+def test_a_runtime_serves_kubelets_once_it_is_initialized(runtime: _Runtime, tmp_path: Path) -> None:
+    """A socket that is not there, and a runtime that still looks for its old containers, do not: kubelets would end."""
+    assert not serves_kubelets(tmp_path / "none.sock")
+    assert not serves_kubelets(tmp_path / "cri.sock")
+    runtime.ready = True
+    assert serves_kubelets(tmp_path / "cri.sock")
