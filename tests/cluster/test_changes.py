@@ -187,6 +187,21 @@ async def test_copies_follow_a_policy_that_selects(tmp_path: Path) -> None:
         await hold(client, first, bodies)
 
 
+async def test_a_good_copy_goes_only_where_a_good_one_stays(tmp_path: Path) -> None:
+    """The node that is to hold the only copy has bytes that are damaged: it takes good ones before the others leave."""
+    async with directed(tmp_path, 3, 0) as (cloud, director, client):
+        bodies = await fill(client, cloud.nodes["n0"], 8)
+        for key, size in (("damaged", 300_000), ("missing", 400_000), ("long", 5_000_000)):
+            bodies[key] = random.Random(size).randbytes(size)
+            assert (await client.call(cloud.nodes["n0"], "PUT", f"/room/{key}", bodies[key])).status == 200
+        flip(body_of(cloud.nodes["n1"], 300_000), 150_000, 0)
+        body_of(cloud.nodes["n1"], 400_000).unlink()
+        flip(body_of(cloud.nodes["n1"], 5_000_000), 4_500_000, 7)
+        director.want(["n1"], copies=1)
+        await director.settled()
+        await hold(client, cloud.nodes["n1"], bodies)
+
+
 async def test_what_is_lost_does_not_hold_up_a_change_for_ever(tmp_path: Path) -> None:
     """The only copy of a body is damaged when its node leaves: the change says so, and goes on once it is deleted."""
     places = (BodyPlace(name="STANDARD", pools=("n0",)),)
@@ -194,7 +209,7 @@ async def test_what_is_lost_does_not_hold_up_a_change_for_ever(tmp_path: Path) -
         bodies = await fill(client, cloud.nodes["n1"], 8)
         bodies["lost"] = bytes(300_000)
         assert (await client.call(cloud.nodes["n1"], "PUT", "/room/lost", bodies["lost"])).status == 200
-        damage(cloud.nodes["n0"], 300_000)
+        flip(body_of(cloud.nodes["n0"], 300_000), 150_000, 0)
         director.want(["n1", "n2", "n3"], places=[BodyPlace(name="STANDARD", pools=("n1", "n2"))])
         await waits_for(director, "on n0 1 objects")
         answer = await client.call(cloud.nodes["n2"], "GET", "/room/lost")
@@ -229,11 +244,11 @@ async def waits_for(director: Director, why: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def damage(node: Node, size: int) -> None:
-    """Flip a bit of the only body of that size."""
+def body_of(node: Node, size: int) -> Path:
+    """The file of the only body of about that size."""
     bodies = [path for path in (node.room / "data" / "bodies").rglob("*") if path.is_file()]
-    (path,) = [path for path in bodies if path.stat().st_size >= size]
-    flip(path, size // 2, 0)
+    (path,) = [path for path in bodies if size <= path.stat().st_size < 1.1 * size]
+    return path
 
 
 async def test_a_bucket_lives_in_the_pools_that_a_policy_names(tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ class Electorate:
         """Whether these are enough to answer; what they hold alike no later reader can miss."""
         return all(quorum.is_in(names) for quorum in self.reading)
 
+    def thins_to(self, name: str) -> bool:
+        """Whether owners go and none comes, and this one stays: its copy is one of those that are left then."""
+        if len(self.writing) == 1:
+            return False
+        before, now = self.writing
+        return now.members < before.members and name in now.members
+
     def shut_out(self, names: AbstractSet[str]) -> bool:
         """Whether nobody can read or decide without one of these: they are a quorum of some list of readers."""
         return any(quorum.is_in(names) for quorum in self.reading)

@@ -33,6 +33,7 @@ class Owners:
         epoch: of the map that says so.
         everyone: the names of all nodes of the map, also of those that own nothing.
         bucket: the electorate of every bucket's register: all members.
+        copying: a change is under way, in its first stage.
     """
 
     def __init__(self, cloud_map: CloudMap) -> None:
@@ -40,6 +41,7 @@ class Owners:
         self.everyone = tuple(sorted(node.name for node in cloud_map.nodes))
         change = cloud_map.change
         self._confirming = change is not None and change.stage == "confirming"
+        self.copying = change is not None and not self._confirming
         layout = cloud_map.layout
         self._now = Placement(layout, cloud_map.partitions)
         self._before = None if change is None else Placement(change.before, cloud_map.partitions)

@@ -159,7 +159,7 @@ class Passes:
                 progress.seen += len(page)
                 progress.moving += len(moving)
             while left:
-                left = await self._bring_these(self._now(since), left)
+                left = await self._bring_these(self._now(since), left) | await self._read_back(since, left)
                 if left:
                     await asyncio.sleep(_RETRY_SECONDS)
             progress.done += done
@@ -183,6 +183,22 @@ class Passes:
         differing = [one for one, theirs in found.items() if one not in silent and len(theirs) > 1]
         done = await asyncio.gather(*map(bring, differing))
         return silent | {one for one, is_done in zip(differing, done, strict=True) if not is_done}
+
+    async def _read_back(self, since: int, registers: set[Register]) -> set[Register]:
+        """Those whose bytes are bad here and can't be mended, where this node keeps its copy and others give up theirs.
+
+        Where somebody new takes one over there is no need: all of it was read, and written, for that.
+        """
+        loop = asyncio.get_running_loop()
+        bad = set()
+        for register in registers:
+            now = self._now(since)
+            if now.owners.copying and now.electorate(register).thins_to(now.me):
+                begun = loop.time()
+                if not await self._repair.make_whole(register):
+                    bad.add(register)
+                await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
+        return bad
 
 
 def _first(electorate: Electorate) -> str:

@@ -192,6 +192,13 @@ class Repair:
         self.found += 1
         return await self._heal_from_any(register, row)
 
+    async def make_whole(self, register: Register) -> bool:
+        """Read all that this node has of a register, and mend what is bad; whether all of it is good now."""
+        own = self._members.own
+        rows = (await own.state(Ask(register, None, _ALL_ROWS))).rows
+        bad = [row for row in rows if needs_bytes(row) and not await own.is_whole(register, row)]
+        return all([await self.mend(register, row) for row in bad])
+
     async def _heal_from_any(self, register: Register, row: Row) -> bool:
         owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]
         for owner in owners:

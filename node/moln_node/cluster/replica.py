@@ -539,6 +539,20 @@ class LocalReplica:
         finally:
             sight.close()
 
+    async def is_whole(self, register: Register, row: Row) -> bool:
+        """Whether the bytes of a version are as they were written, if it is here: each of them is read."""
+        sight = Sight(self._local)
+        try:
+            held = await self._find(sight, register, row)
+            if held is not None:
+                async for _ in self.store.read(held, 0, held.size):
+                    pass
+        except (CorruptError, OSError):
+            return False
+        finally:
+            sight.close()
+        return True
+
     @staticmethod
     async def _find(sight: Sight, register: Register, row: Row) -> Held | None:
         """The bytes of a version, also of one that is only owed any more."""
