@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from moln_operator.kube.inventory import CloudKey
-    from moln_operator.observe.nodes import Answer, NodeStatus
+    from moln_operator.observe.nodes import Answer
     from moln_operator.observe.overview import CloudView
+    from moln_spec.nodestatus import NodeStatus
 
 _CLOUD: Final = ("cloud_namespace", "cloud")
 """Not `namespace`: that is where the operator runs, and the scraper's to say."""

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from moln_spec.cloudmap import DEFAULT_COPIES, BodyPlace, Change, CloudMap, Layout, MapNode, MapPolicy
+from moln_spec.nodestatus import damage_words
 from moln_spec.placement import candidates
 from moln_spec.quantity import short
 from moln_spec.room import Volume, gained, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Self
+
+    from moln_spec.nodestatus import NodeStatus
 
 IF_LOST: Final = "if its disk is gone for good, name it in lostNodes"
 
@@ -66,7 +70,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a node says of itself, as far as membership depends on it (`moln_node.peer.status.Status`).
+    """What a node says of itself, as far as membership depends on it.
 
     `classes` are the bytes that it holds, by storage class; `no_room` the nodes that it could not bring what they come
     to own, because they are too full; `damage` how much is damaged there, and good with no other owner.
@@ -80,6 +84,20 @@ class Report:
     classes: Mapping[str, int] = field(default_factory=dict)
     no_room: tuple[str, ...] = ()
     damage: int = 0
+
+    @classmethod
+    def of(cls, status: NodeStatus, volume: Volume | None = None) -> Self:
+        """A report of what a node says; of a volume that it has to itself, unless another `volume` is named."""
+        return cls(
+            status.epoch,
+            status.passed,
+            status.strays,
+            status.registers,
+            volume or Volume(status.capacity_bytes, status.used_bytes, status.free_bytes),
+            {name: usage.bytes for name, usage in status.classes.items()},
+            status.no_room,
+            status.damage,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,12 +302,9 @@ class _Decision:
                 f"there is no room on {', '.join(full)} for what comes there: raise the volume.size of these nodes, "
                 "delete objects, or take the change back"
             )
-        for name, report in sorted(self.reports.items()):
-            if report.damage:
-                self.waits.append(
-                    f"on {name} {report.damage} objects, parts or versions are damaged, and no other owner that "
-                    "answers has them good: its log names them; put them anew, or delete them"
-                )
+        damage = damage_words({name: report.damage for name, report in sorted(self.reports.items())})
+        if damage:
+            self.waits.append(damage)
 
     # While there is none.
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moln.watching.assess import Level, assess
-from moln.watching.page import Check, Counters, Page, parse
+from moln.watching.page import Counters, Page, parse
 from moln.watching.rates import Rates, between
 from moln.watching.screen import drawn
 from moln.watching.snapshot import Condition, Snapshot
 from moln_spec.cloudmap import Change, CloudMap, MapNode
+from moln_spec.nodestatus import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
+from pydantic import ValidationError
 from tests.cluster.nodes import SECRET
 
 from moln_spec.cloudmap import BodyPlace, MapPolicy
 from moln_spec.membership import Report, Seat, Wanted, next_step
+from moln_spec.nodestatus import NodeStatus
 from moln_spec.room import Volume
 
 if TYPE_CHECKING:
@@ -168,20 +170,10 @@ class Director:
             return None
         try:
             async with self._http.get(f"http://{node.peer}/v1/status") as answer:
-                status: dict[str, Any] = await answer.json()
-        except (aiohttp.ClientError, TimeoutError):
+                status = NodeStatus.model_validate_json(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValidationError):
             return None
-        if "epoch" not in status:
-            return None
-        return Report(
-            status["epoch"],
-            status["passed"],
-            status["strays"],
-            status["registers"],
-            Volume(),
-            no_room=tuple(status["noRoom"]),
-            damage=status["damage"],
-        )
+        return Report.of(status, Volume())
 
 
 class Edits:

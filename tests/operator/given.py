@@ -8,12 +8,13 @@ from pydantic import SecretStr
 
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import Known, known
-from moln_operator.observe.nodes import Answer, NodeStatus
+from moln_operator.observe.nodes import Answer
 from moln_operator.observe.state import ClusterSecret, KeyPair, Observed
 from moln_operator.report.outcome import Outcome
 from moln_operator.settings import Settings
 from moln_spec.cloudmap import CloudMap, MapNode, NodeState
 from moln_spec.credentials import MasterKey
+from moln_spec.nodestatus import NodeStatus
 from moln_spec.resources.cloud import Cloud
 from moln_spec.resources.storagenode import StorageNode
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.operator.given import NOW, a_cloud, a_map, a_map_of, a_pod, an_answer, an_outcome, observed
 
-from moln_operator.observe.nodes import Answer, NodeCheck
+from moln_operator.observe.nodes import Answer
 from moln_operator.plan.rolling import Roll
 from moln_operator.report.status import cloud_status, policy_status
 from moln_spec.classes import AssignmentRule, StorageClass
+from moln_spec.nodestatus import Check
 from moln_spec.resources.policy import ReplicationPolicy
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def condition(outcome: Outcome, kind: str) -> tuple[str, str, str]:
                 observed(
                     answers={
                         "photos-0": an_answer(
-                            ready=False, checks=(NodeCheck(name="writable", state="fail", message="read-only"),)
+                            ready=False, checks=(Check(name="writable", state="fail", message="read-only"),)
                         )
                     }
                 )

@@ -21,7 +21,7 @@ from tests.operator.given import (
 )
 
 from moln_operator.apply.push import Pusher
-from moln_operator.observe.nodes import Answer, Door, NodeMoving
+from moln_operator.observe.nodes import Answer, Door
 from moln_operator.plan.children import children, superfluous
 from moln_operator.plan.cloudmap import PLACED_SECONDS, START_SECONDS, may_begin, next_step, reports, seats
 from moln_operator.plan.credentials import credentials
@@ -32,6 +32,7 @@ from moln_operator.report.steps import told
 from moln_spec.cloudmap import Change, CloudMap
 from moln_spec.credentials import Credentials
 from moln_spec.membership import Refusal, Step
+from moln_spec.nodestatus import Moving
 
 if TYPE_CHECKING:
     from moln_operator.kube.inventory import Known
@@ -190,7 +191,7 @@ def verdict(outcome: Any, kind: str) -> tuple[str, str, str]:
 def test_progress_is_told_while_a_change_is_under_way() -> None:
     """How far the nodes' passes are, and what is waited for; the cloud is Ready all the while."""
     changing = THREE.model_copy(update={"change": Change(before=a_map().layout, since=1)})
-    moving = {"moving": NodeMoving(done=10, total=40, bytes=2048)}
+    moving = {"moving": Moving(done=10, total=40, bytes=2048, seconds_left=None)}
     outcome = outcome_of(changing, Step(changing, ("copying: photos-1",)), said=moving)
     status, reason, message = verdict(outcome, "Progressing")
     assert (status, reason) == ("True", "Rebalancing")

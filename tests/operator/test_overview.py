@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from tests.operator.given import an_answer
 
 from moln_operator.kube import labels
 from moln_operator.kube.inventory import Inventory
 from moln_operator.metrics import Metrics
-from moln_operator.observe.nodes import Answer, NodeMoving, NodeStatus
+from moln_operator.observe.nodes import Answer
 from moln_operator.observe.overview import Overview
 from moln_operator.plan import names
 from moln_spec.cloudmap import CloudMap, MapNode
+from moln_spec.nodestatus import Moving
 
 if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
@@ -62,30 +64,16 @@ def fill(inventory: Inventory, cloud: str, ready: int, status: dict[str, Any]) -
         inventory.put(a_manifest("Pod", f"{cloud}-{number}", cloud=cloud, spec=spec, status=status_of_pod))
 
 
-def said_by(number: int, moving: NodeMoving | None = None) -> Answer:
+def said_by(number: int, moving: Moving | None = None) -> Answer:
     """What a node answers."""
-    return Answer(
-        NodeStatus(
-            node=f"photos-{number}",
-            uid="u",
-            epoch=8,
-            version="1",
-            ready=True,
-            capacity_bytes=1,
-            used_bytes=0,
-            objects=0,
-            uptime_seconds=1,
-            registers=50 + number,
-            moving=moving,
-        )
-    )
+    return an_answer(node=f"photos-{number}", epoch=8, registers=50 + number, moving=moving)
 
 
 def a_drain() -> dict[str, Answer]:
     """What four nodes answer while the last of them leaves: two go through what they have, one says nothing."""
     return {
-        "photos-0": said_by(0, NodeMoving(done=10, total=40, bytes=5000)),
-        "photos-1": said_by(1, NodeMoving(done=30, total=60, bytes=100)),
+        "photos-0": said_by(0, Moving(done=10, total=40, bytes=5000, seconds_left=None)),
+        "photos-1": said_by(1, Moving(done=30, total=60, bytes=100, seconds_left=None)),
         "photos-2": Answer(error="no answer"),
         "photos-3": said_by(3),
     }

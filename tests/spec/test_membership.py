@@ -150,7 +150,7 @@ def test_a_stage_waits_for_every_member(stage: str, late: str, more: dict[str, A
     ("more", "sentence"),
     [
         ({"no_room": ("n-4",)}, "there is no room on n-4"),
-        ({"damage": 2}, "on n-0 2 objects, parts or versions are damaged"),
+        ({"damage": 2}, "objects, parts or versions are damaged (2 on n-0), and"),
     ],
 )
 def test_a_change_that_does_not_get_on_says_why(more: dict[str, Any], sentence: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from moln.errors import CliError, Exit
 from moln.output import Output, printable, size_text
@@ -16,7 +14,7 @@ from moln.watching.moving import Totals, moves
 from moln.watching.wish import wished
 from moln_spec.cloudmap import CloudMap
 from moln_spec.membership import Report
-from moln_spec.room import Volume
+from moln_spec.nodestatus import NodeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,22 +26,6 @@ _BY_ITSELF = (
     "a cloud moves keys by itself as soon as its nodes change: edit replicas, pools, weights or copies in its YAML, "
     "and watch `moln status`; --dry-run tells before it what would move"
 )
-
-
-class _Class(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    bytes: int
-
-
-class _Status(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-    epoch: int
-    capacity_bytes: int
-    used_bytes: int
-    free_bytes: int
-    classes: dict[str, _Class]
 
 
 @click.command()
@@ -104,10 +86,7 @@ def _look(doors: Doors) -> tuple[CloudMap, Mapping[str, Report]]:
     with doors.http as http:
         cloud_map = ask(http, next(iter(doors.addresses.values())), doors.secret, "/v1/map", CloudMap)
         for name, address in doors.addresses.items():
-            said = ask(http, address, doors.secret, "/v1/status", _Status)
-            volume = Volume(said.capacity_bytes, said.used_bytes, said.free_bytes)
-            classes = {storage_class: of.bytes for storage_class, of in said.classes.items()}
-            reports[name] = Report(said.epoch, volume=volume, classes=classes)
+            reports[name] = Report.of(ask(http, address, doors.secret, "/v1/status", NodeStatus))
     return cloud_map, reports
 
 

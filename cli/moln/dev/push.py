@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from moln.errors import CliError
 from moln_spec.membership import Report
+from moln_spec.nodestatus import NodeStatus
 from moln_spec.room import Volume
 
 if TYPE_CHECKING:
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from moln_spec.cloudmap import CloudMap
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
-
-
-class _Status(BaseModel):
-    """The part of a node's `/v1/status` that membership depends on."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
-
-    epoch: int
-    passed: int | None
-    strays: int | None
-    registers: int
-    capacity_bytes: int
-    free_bytes: int
-    bytes: int
-    no_room: tuple[str, ...] = ()
-    damage: int = 0
 
 
 async def push_map(peers: Sequence[str], secret: str, cloud_map: CloudMap) -> None:
@@ -62,17 +46,8 @@ async def reports(peers: Mapping[str, str], secret: str) -> dict[str, Report]:
 async def _report(session: aiohttp.ClientSession, peer: str) -> Report | None:
     try:
         async with session.get(f"http://{peer}/v1/status") as answer:
-            status = _Status.model_validate_json(await answer.read())
+            status = NodeStatus.model_validate_json(await answer.read())
     except (aiohttp.ClientError, TimeoutError, ValidationError):
         return None
     # the nodes share a disk with each other and with everything else on this machine
-    volume = Volume(status.capacity_bytes, status.bytes, status.free_bytes)
-    return Report(
-        status.epoch,
-        status.passed,
-        status.strays,
-        status.registers,
-        volume,
-        no_room=status.no_room,
-        damage=status.damage,
-    )
+    return Report.of(status, Volume(status.capacity_bytes, status.bytes, status.free_bytes))

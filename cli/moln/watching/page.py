@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+
+from moln_spec.nodestatus import Health
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prometheus_client.samples import Sample
+
+    from moln_spec.nodestatus import Check
 
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=5.0)
 _MOVING: Final = "moln_node_moving_registers"
@@ -24,23 +28,6 @@ _RUNNING: Final = "moln_node_task_running"
 _REWRITING: Final = ("reassign", "rewrite")
 """The kinds of maintenance that `moln rewrite` is."""
 _LATENCY: Final = "moln_s3_request_seconds_bucket"
-
-
-class Check(BaseModel):
-    """One named check of `/ready`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    state: str
-    message: str = ""
-
-
-class _Ready(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    ok: bool
-    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +123,7 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
     def total(metric: str, **labels: str) -> float:
         return sum(s.value for s in found[metric] if labels.items() <= s.labels.items())
 
-    said = _Ready.model_validate_json(health)
+    said = Health.model_validate_json(health)
     requests = found["moln_s3_requests_total"]
     latency: defaultdict[float, float] = defaultdict(float)
     for sample in found[_LATENCY]:

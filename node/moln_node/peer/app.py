@@ -21,14 +21,15 @@ from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapNotKeptError, MapRefusedError
 from moln_node.peer import figures, moves, tasks
+from moln_node.peer.capabilities import Capabilities
 from moln_node.peer.node import Node, ready
-from moln_node.peer.status import Capabilities, Health
 from moln_node.peer.tasks import TaskBoard, TaskRequest
 from moln_node.peer.whereabouts import whereabouts
 from moln_node.store.errors import NoSuchBucketError, StoreError
 from moln_spec.classes import Candidate, UnknownStorageClassError
 from moln_spec.cloudmap import CloudMap
 from moln_spec.credentials import Credentials
+from moln_spec.nodestatus import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from moln_node.cluster.passes import Progress
     from moln_node.peer.node import Node
-    from moln_node.peer.status import Check
     from moln_node.peer.tasks import Task, TaskBoard
     from moln_node.store.activity import Activity
     from moln_node.store.ledger import Space
     from moln_node.store.model import Usage
+    from moln_spec.nodestatus import Check
 
 LARGEST: Final = 50
 """Buckets that have a name in the metrics; the others are one sum."""

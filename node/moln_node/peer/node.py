@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from moln_node import mapfile
-from moln_node.peer.status import Check, ClassUsage, Moving, Standing, Status
 from moln_node.store.registers import count as count_registers
+from moln_spec.nodestatus import Check, ClassUsage, Moving, NodeStatus, damage_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,28 +166,36 @@ class Node:
         return _ok("space")
 
     def _damage_check(self) -> Check:
-        found = self.cluster.repair.damage
-        if not found:
-            return _ok("bytes")
-        message = (
-            f"{found} objects, parts or versions are damaged here, and no other owner that answers has them good: the "
-            "log names them; put them anew, or delete them"
-        )
-        return Check(name="bytes", state="warn", message=message)
+        message = damage_words({self.name: self.cluster.repair.damage})
+        return Check(name="bytes", state="warn", message=message) if message else _ok("bytes")
 
-    async def status(self) -> Status:
+    async def status(self) -> NodeStatus:
         """Everything about the node on one page."""
+        cluster = self.cluster
+        epoch = cluster.members.own.gate.obeyed  # before all else: a newer map may come meanwhile
         checks = self.checks()
+        owed = await cluster.members.owed.count()
         space = self.local.store.ledger.space()
         classes = {
             name: ClassUsage(objects=usage.objects, bytes=usage.bytes)
             for name, usage in self.local.usage_by_class().items()
         }
-        return Status(
+        return NodeStatus(
+            counts=cluster.counts,
+            number=cluster.joining.number,
+            passed=cluster.passes.passed if self._map.change is not None else None,
+            moving=self._moving(),
+            no_room=cluster.repair.no_room,
+            damage=cluster.repair.damage,
+            strays=await cluster.strays(),
+            registers=await self._registers(),
+            hints=await cluster.members.hints.count() + owed.late,
+            owed=owed.owed,
+            dead_letters=owed.dead,
             node=self.name,
             cloud=self._map.cloud,
             uid=self._map.uid,
-            epoch=self.cluster.members.own.gate.obeyed,
+            epoch=epoch,
             version=self.version,
             ready=ready(checks),
             checks=checks,
@@ -201,31 +209,17 @@ class Node:
             secrets=self._secrets(),
             certificate=self._certificate(),
             peer_tls=self._peer_tls(),
-            **dict(await self._standing()),
         )
 
-    async def _standing(self) -> Standing:
-        cluster = self.cluster
-        progress = cluster.passes.progress
-        owed = await cluster.members.owed.count()
-        return Standing(
-            counts=cluster.counts,
-            number=cluster.joining.number,
-            passed=cluster.passes.passed if self._map.change is not None else None,
-            moving=progress
-            and Moving(
-                done=progress.done,
-                total=progress.total,
-                bytes=cluster.passes.bytes,
-                seconds_left=progress.seconds_left(time.monotonic()),
-            ),
-            no_room=cluster.repair.no_room,
-            damage=cluster.repair.damage,
-            strays=await cluster.strays(),
-            registers=await self._registers(),
-            hints=await cluster.members.hints.count() + owed.late,
-            owed=owed.owed,
-            dead_letters=owed.dead,
+    def _moving(self) -> Moving | None:
+        progress = self.cluster.passes.progress
+        if progress is None:
+            return None
+        return Moving(
+            done=progress.done,
+            total=progress.total,
+            bytes=self.cluster.passes.bytes,
+            seconds_left=progress.seconds_left(time.monotonic()),
         )
 
     async def _registers(self) -> int:

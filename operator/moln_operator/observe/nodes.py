@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from moln_spec.cloudmap import CloudMap
+from moln_spec.nodestatus import NodeStatus
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,69 +30,6 @@ _DEADLINE: Final = aiohttp.ClientTimeout(total=4.0, sock_connect=2.0)
 _LONGEST_ANSWER: Final = 4 * 1024 * 1024
 _CONNECTIONS: Final = 100
 _CONTEXTS: Final = 4096
-
-
-class NodeCheck(BaseModel):
-    """One named check of a node's `/ready`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    state: str
-    message: str = ""
-
-
-class NodeMoving(BaseModel):
-    """How far a node's pass over what changes owners is, and how long it still takes, where it knows."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
-    )
-
-    done: int
-    total: int
-    bytes: int
-    seconds_left: float | None = None
-
-
-class NodeClass(BaseModel):
-    """What a node holds of one storage class."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    bytes: int
-
-
-class NodeStatus(BaseModel):
-    """The part of a node's `/v1/status` that the operator reads. What an older release does not say is not known."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
-    )
-
-    node: str
-    uid: str
-    epoch: int
-    version: str
-    ready: bool
-    checks: tuple[NodeCheck, ...] = ()
-    capacity_bytes: int
-    used_bytes: int
-    free_bytes: int = 0
-    objects: int
-    classes: dict[str, NodeClass] = {}
-    uptime_seconds: float
-    counts: bool = True
-    passed: int | None = None
-    moving: NodeMoving | None = None
-    no_room: tuple[str, ...] = ()
-    damage: int = 0
-    strays: int | None = None
-    registers: int = 1
-    hints: int = 0
-    secrets: tuple[str, ...] | None = None
-    certificate: str = ""
-    peer_tls: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from moln_operator.plan import names
 from moln_operator.plan.pools import wanted_pools, wanted_storage_nodes
 from moln_spec.mapmaking import make_map
 from moln_spec.membership import Report, Seat
-from moln_spec.room import Volume
 
 if TYPE_CHECKING:
     from moln_operator.kube.kinds import Manifest
@@ -70,18 +69,7 @@ def reports(observed: Observed) -> dict[str, Report]:
         if status is None or status.node != name or (name in spares and not is_ready(observed.pods[name])):
             continue
         if status.uid == cloud_map.uid:
-            volume = Volume(status.capacity_bytes, status.used_bytes, status.free_bytes)
-            classes = {storage_class: of.bytes for storage_class, of in status.classes.items()}
-            found[name] = Report(
-                status.epoch,
-                status.passed,
-                status.strays,
-                status.registers,
-                volume,
-                classes,
-                status.no_room,
-                status.damage,
-            )
+            found[name] = Report.of(status)
     return found
 
 

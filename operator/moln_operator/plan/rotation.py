@@ -16,9 +16,9 @@ from moln_spec.cloudsecret import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from moln_operator.observe.nodes import NodeStatus
     from moln_operator.observe.state import ClusterSecret, Observed
     from moln_spec.cloudmap import CloudMap
+    from moln_spec.nodestatus import NodeStatus
 
 ACCEPT: Final = "every node comes to accept the new one, too"
 SEND: Final = "every node comes to send the new one"

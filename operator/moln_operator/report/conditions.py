@@ -10,16 +10,17 @@ from moln_operator.plan.disruption import advice, only_node
 from moln_operator.plan.peers import is_too_old
 from moln_spec.cloudmap import DEFAULT_COPIES
 from moln_spec.mapmaking import places_of
+from moln_spec.nodestatus import damage_words
 from moln_spec.quantity import about, short
 from moln_spec.resources.meta import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from moln_operator.observe.nodes import NodeStatus
     from moln_operator.report.nodes import NodeState
     from moln_operator.report.outcome import Outcome
     from moln_spec.cloudmap import BodyPlace, CloudMap
+    from moln_spec.nodestatus import NodeStatus
 
 FULL_PERCENT: Final = 90
 LONGEST: Final = 2000
@@ -227,14 +228,8 @@ def degraded(outcome: Outcome, nodes: Sequence[NodeState]) -> Verdict:
 
 def _damaged(said: Mapping[str, NodeStatus]) -> Verdict | None:
     """Degraded is True where bytes are damaged that no owner has good."""
-    found = [f"{of.damage} on {name}" for name, of in said.items() if of.damage]
-    if not found:
-        return None
-    text = (
-        f"objects, parts or versions are damaged ({', '.join(found)}), and no other owner that answers has them good: "
-        "the node's log names them; put them anew, or delete them"
-    )
-    return Verdict("Degraded", "True", "Damaged", text)
+    text = damage_words({name: of.damage for name, of in said.items()})
+    return Verdict("Degraded", "True", "Damaged", text) if text else None
 
 
 def _almost_full(said: Mapping[str, NodeStatus]) -> Verdict | None:
