@@ -211,7 +211,7 @@ async def test_what_is_lost_does_not_hold_up_a_change_for_ever(tmp_path: Path) -
         assert (await client.call(cloud.nodes["n1"], "PUT", "/room/lost", bodies["lost"])).status == 200
         flip(body_of(cloud.nodes["n0"], 300_000), 150_000, 0)
         director.want(["n1", "n2", "n3"], places=[BodyPlace(name="STANDARD", pools=("n1", "n2"))])
-        await waits_for(director, "on n0 1 objects")
+        await waits_for(director, r"damaged \(1 on n0\)")
         answer = await client.call(cloud.nodes["n2"], "GET", "/room/lost")
         assert answer.body != bodies["lost"]
         assert (await client.call(cloud.nodes["n2"], "DELETE", "/room/lost")).status == 204
