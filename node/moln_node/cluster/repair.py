@@ -159,7 +159,7 @@ class Repair:
         electorate = now.electorate(register)
         others = tuple(name for name in electorate.owners if name != now.me)
         states = await self._states(now, register, others)
-        if not others or len(states) < len(others):
+        if not others or len(states) < len(others) or not mine.complete:
             return False
         theirs = [{row.slot: row.ballot for row in state.rows} for state in states.values()]
         return all(row.ballot <= held.get(row.slot, NEVER) for row in mine.rows for held in theirs)
@@ -195,9 +195,9 @@ class Repair:
     async def make_whole(self, register: Register) -> bool:
         """Read all that this node has of a register, and mend what is bad; whether all of it is good now."""
         own = self._members.own
-        rows = (await own.state(Ask(register, None, _ALL_ROWS))).rows
-        bad = [row for row in rows if needs_bytes(row) and not await own.is_whole(register, row)]
-        return all([await self.mend(register, row) for row in bad])
+        state = await own.state(Ask(register, None, _ALL_ROWS))
+        bad = [row for row in state.rows if needs_bytes(row) and not await own.is_whole(register, row)]
+        return all([await self.mend(register, row) for row in bad]) and state.complete
 
     async def _heal_from_any(self, register: Register, row: Row) -> bool:
         owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]
@@ -222,13 +222,17 @@ class Repair:
 
     @staticmethod
     async def _states(now: Obeyed, register: Register, names: tuple[str, ...]) -> dict[str, KeyState]:
-        """What each of these has, of those that say it."""
+        """What each of these has, of those that say all of it: an older release stops at so many rows."""
         message = Ask(register, None, _ALL_ROWS)
         answers = await asyncio.gather(*(now.replica(name).ask(message) for name in names), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, PeerError | StoreError):
                 raise answer
-        return {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, KeyState)}
+        return {
+            name: answer
+            for name, answer in zip(names, answers, strict=True)
+            if isinstance(answer, KeyState) and answer.complete
+        }
 
     async def _hear_generations(self, now: Obeyed, names: tuple[str, ...]) -> None:
         """Learn of each owner, before it is asked what it has, which tombstones it has dropped by then."""

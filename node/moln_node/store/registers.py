@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 NEVER: Final = b""
 NULL_SLOT: Final = b""
-_MOST_ROWS: Final = 10_000
 
 
 class Space(IntEnum):
@@ -112,7 +111,10 @@ def number(space: int, bucket_id: int) -> int:
 
 
 def state(db: apsw.Connection, bucket_id: int, key: bytes, slot: bytes | None, depth: int) -> KeyState:
-    """What this node knows of a register: the rows down to the `depth`-th live one, or only those of `slot`."""
+    """What this node knows of a register: the rows down to the `depth`-th live one, or only those of `slot`.
+
+    Every tombstone above it is among them, however many these are: an answer rests on each.
+    """
     return look(db, bucket_id, key, slot, depth)[0]
 
 
@@ -134,7 +136,7 @@ def look(
     cut: list[Row] = []
     first: lookup.Found | None = None
     live = 0
-    while current is not None and live < depth and len(cut) < _MOST_ROWS:
+    while current is not None and live < depth:
         cut.append(wire_row(*current))
         if cut[-1].live:
             live += 1
