@@ -42,11 +42,12 @@ class Faults:
             self.clock,
             self.fill,
             self.flip,
+            self.garble,
         )
         while True:
             await asyncio.sleep(self._chance.uniform(0.2, 1.0))
             self.count += 1
-            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks, *[self._harsh] * 3))[0]()
+            await self._chance.choices(kinds, (3, 3, 3, 3, 3, 5, 1, self._disks, *[self._harsh] * 4))[0]()
 
     def _node(self) -> Node:
         return self._chance.choice([node for node in self._cloud.nodes.values() if node.s3 is not None])
@@ -159,6 +160,20 @@ class Faults:
                 link.delay = self._chance.uniform(0.01, 0.4)
                 self._tell(f"slow {pair} {link.delay:.2f} s")
         await self._healed()
+
+    async def garble(self) -> None:
+        """Some links change a bit of what they carry now and then."""
+        for pair, link in self._cloud.links.items():
+            if self._chance.random() < 0.3:
+                self._tell(f"garble {pair}")
+                link.change = self._change
+        await self._healed()
+
+    def _change(self, data: bytes) -> bytes:
+        if self._chance.random() < 0.8:
+            return data
+        at = self._chance.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ 1 << self._chance.randrange(8)]) + data[at + 1 :]
 
     async def _healed(self) -> None:
         try:

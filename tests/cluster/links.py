@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 _CHUNK = 64 * 1024
 
 
+def unchanged(data: bytes) -> bytes:
+    """What a link that works makes of what it carries."""
+    return data
+
+
 class Link:
     """What one node reaches another by. `cut` loses everything, in silence, until `heal`.
 
     Attributes:
         delay: seconds that each chunk is held back, in the direction of requests.
+        change: what becomes of each chunk on its way, in both directions.
     """
 
     def __init__(self, target: Callable[[], str | None]) -> None:
@@ -26,6 +32,7 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.delay = 0.0
+        self.change: Callable[[bytes], bytes] = unchanged
         self.address = ""
 
     async def start(self) -> None:
@@ -81,7 +88,7 @@ class Link:
             await self._open.wait()
             if slow and self.delay:
                 await asyncio.sleep(self.delay)
-            sink.write(data)
+            sink.write(self.change(data))
             await sink.drain()
         with contextlib.suppress(OSError):
             sink.write_eof()

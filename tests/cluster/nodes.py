@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
-from tests.cluster.links import Link
+from tests.cluster.links import Link, unchanged
 
 from moln_spec.cloudmap import BodyPlace, CloudMap, MapNode, MapPolicy
 
@@ -264,3 +264,4 @@ class Cloud:
         for link in self.links.values():
             link.heal()
             link.delay = 0.0
+            link.change = unchanged

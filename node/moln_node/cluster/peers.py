@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from moln_node import tracing
-from moln_node.cluster import messages
+from moln_node.cluster import messages, wire
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
 from moln_node.cluster.messages import (
     Collected,
@@ -121,6 +121,9 @@ class RemoteReplica:
     def _headers(self) -> dict[str, str]:
         return self._session.headers(self._map.epoch)
 
+    def _signed(self, data: bytes) -> dict[str, str]:
+        return wire.signed(data, self._map.epoch)
+
     async def ask(self, message: Ask) -> KeyState:
         """See `Replica.ask`."""
         return await self._call("ask", message, KeyState)
@@ -191,9 +194,14 @@ class RemoteReplica:
         data = msgspec.msgpack.encode((register, row, start, end))
         try:
             with tracing.call(self._name, "replica/body") as traced:
-                async with self._request("POST", PREFIX + "body", traced, data=data, timeout=timeout) as answer:
+                headers = {**traced, **self._signed(data), wire.FRAMES_HEADER: wire.FRAMES}
+                async with self._request("POST", PREFIX + "body", headers, data=data, timeout=timeout) as answer:
                     await self._check(answer)
-                    left = end - start
+                    if wire.FRAMES_HEADER in answer.headers:
+                        async for piece in wire.unframed(answer.content, end - start, self._name):
+                            yield piece
+                        return
+                    left = end - start  # from an older release
                     async for piece in answer.content.iter_chunked(_CHUNK):
                         left -= len(piece)
                         yield piece
@@ -208,7 +216,7 @@ class RemoteReplica:
         for again in (True, False):
             try:
                 with tracing.call(self._name, "replica/" + method) as traced:
-                    headers = {**traced, DEADLINE_HEADER: f"{seconds:g}"}
+                    headers = {**traced, **self._signed(data), DEADLINE_HEADER: f"{seconds:g}"}
                     request = self._request("POST", PREFIX + method, headers, data=data, timeout=timeout)
                     return await self._guard(self._decoded(kind, request))
             except StaleEpochError:
@@ -232,8 +240,8 @@ class RemoteReplica:
     async def _hand_map(self) -> None:
         """Give the peer the map by which it was asked."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
-        headers = {"Content-Type": "application/json"}
         data = self._map.model_dump_json().encode()
+        headers = {"Content-Type": "application/json", **wire.signed(data)}
         await self._guard(self._read(self._request("PUT", "/v1/map", headers, data=data, timeout=timeout)))
 
     async def _decoded(self, kind: type[T], request: _Request) -> T:
@@ -242,7 +250,10 @@ class RemoteReplica:
     async def _read(self, request: _Request) -> bytes:
         async with request as answer:
             await self._check(answer)
-            return await answer.read()
+            data = await answer.read()
+            if not wire.is_same(data, answer.headers):
+                raise wire.changed(self._name)
+            return data
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
         """Raise what a refusal means."""

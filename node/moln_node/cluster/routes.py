@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
-from moln_node.cluster import messages
+from moln_node.cluster import messages, wire
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
 from moln_node.cluster.messages import (
     Accept,
@@ -66,15 +66,14 @@ def add_routes(app: web.Application, replica: LocalReplica) -> None:
         size = request.content_length
         if size is None:
             return web.json_response({"error": "a body wants a Content-Length", "undone": True}, status=411)
-        staged = await replica.stage(request.query.get("class", ""), size, request.content.iter_chunked(_CHUNK))
-        return web.Response(body=messages.encode(staged))
+        return _say(await replica.stage(request.query.get("class", ""), size, request.content.iter_chunked(_CHUNK)))
 
     async def unstage(request: web.Request) -> web.Response:
         await replica.unstage(request.match_info["id"])
         return web.Response()
 
     async def body(request: web.Request) -> web.StreamResponse:
-        register, row, start, end = _BODY_ASK.decode(await request.read())
+        register, row, start, end = _BODY_ASK.decode(await _heard(request))
         return await _send(request, replica.body(register, row, start, end), end - start)
 
     for name, handler in [*calls, ("body", body)]:
@@ -87,8 +86,7 @@ def _answering(kind: type[messages.Message], call: Callable[[messages.Message], 
     """One message in, one out."""
 
     async def handler(request: web.Request) -> web.Response:
-        answer = await call(messages.decode(kind, await request.read()))
-        return web.Response(body=messages.encode(answer))
+        return _say(await call(messages.decode(kind, await _heard(request))))
 
     return handler
 
@@ -99,11 +97,31 @@ def _at_epoch(
     """As `_answering`, for a call that is let in at one epoch only."""
 
     async def handler(request: web.Request) -> web.Response:
-        message = messages.decode(kind, await request.read())
-        answer = await call(message, int(request.headers.get(EPOCH_HEADER, "0")))
-        return web.Response(body=messages.encode(answer))
+        message = messages.decode(kind, await _heard(request))
+        return _say(await call(message, _epoch(request)))
 
     return handler
+
+
+async def _heard(request: web.Request) -> bytes:
+    """What was asked, as it was sent."""
+    data = await request.read()
+    if not wire.is_same(data, request.headers, _epoch(request)):
+        raise PeerError("what was asked was changed on the way", sent=False)
+    return data
+
+
+def _epoch(request: web.Request) -> int:
+    """The epoch by which the sender asks; of none where it does not say so."""
+    try:
+        return int(request.headers.get(EPOCH_HEADER, "0"))
+    except ValueError:
+        return 0
+
+
+def _say(answer: msgspec.Struct) -> web.Response:
+    data = messages.encode(answer)
+    return web.Response(body=data, headers=wire.signed(data))
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -150,14 +168,19 @@ def _seconds_left(request: web.Request) -> float | None:
 
 async def _send(request: web.Request, blocks: AsyncIterator[bytes], length: int) -> web.StreamResponse:
     """Stream blocks. Until the first is there an error can still be told; later the connection is cut."""
-    first = await anext(blocks, b"")
     response = web.StreamResponse()
     response.content_length = length
+    pieces: AsyncIterator[bytes | memoryview] = blocks
+    if request.headers.get(wire.FRAMES_HEADER) == wire.FRAMES:
+        response.headers[wire.FRAMES_HEADER] = wire.FRAMES
+        response.content_length = wire.framed_length(length)
+        pieces = wire.framed(blocks)
+    first = await anext(pieces, b"")
     await response.prepare(request)
     try:
         await response.write(first)
-        async for block in blocks:
-            await response.write(block)
+        async for piece in pieces:
+            await response.write(piece)
         await response.write_eof()
     except ConnectionError:  # its reader went away, or has read enough
         return response

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
 from moln_node import tracing
+from moln_node.cluster import wire
 from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapNotKeptError, MapRefusedError
@@ -53,7 +54,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _json(document: BaseModel, status: int = 200) -> web.Response:
-    return web.Response(text=document.model_dump_json(), status=status, content_type="application/json")
+    data = document.model_dump_json().encode()
+    signed = wire.signed(data)
+    return web.Response(body=data, status=status, content_type="application/json", charset="utf-8", headers=signed)
 
 
 def _problem(status: int, message: str) -> web.Response:
@@ -62,8 +65,11 @@ def _problem(status: int, message: str) -> web.Response:
 
 
 async def _read(request: web.Request, model: type[Model]) -> Model:
+    data = await request.read()
+    if not wire.is_same(data, request.headers):
+        raise _BadDocumentError("it was changed on the way: send it again")
     try:
-        return model.model_validate_json(await request.read())
+        return model.model_validate_json(data)
     except ValidationError as error:
         raise _BadDocumentError(explain(error)) from None
 
