@@ -18,7 +18,7 @@ from moln_node.cluster.registers import Change
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import BucketExistsError, BucketNotEmptyError, NoSuchBucketError, StoreError
 from moln_node.store.registers import Register, Row, Space, tombstone
-from moln_node.store.steps.bucket_register import bucket_of, is_closing, record_of
+from moln_node.store.steps.bucket_register import bucket_of, closing_of, record_of
 from moln_node.store.steps.replica import Outcome
 from moln_spec.version import Version
 
@@ -38,11 +38,11 @@ _ABANDONED_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A bucket, and the version that made it."""
+    """A bucket, the version that made it, and the deletion that it is closed for (empty: it is open)."""
 
     bucket: Bucket
     incarnation: bytes
-    closing: bool = False
+    closing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Buckets:
             raise NoSuchBucketError(f"there is no bucket {name!r}")
         known = _known(name, row)
         if known.closing and Version.from_bytes(row.ballot).milliseconds < wall_ms() - _ABANDONED_MS:
-            await self._set(name, known.incarnation, lambda bucket: bucket)  # whoever was deleting it is gone
+            await self._reopen(known)  # whoever was deleting it is gone
             raise UnavailableError("the bucket was being deleted, and is open again: try again")
         self._cache[name] = _Cached(known, until, local)
         return known
@@ -123,29 +123,41 @@ class Buckets:
             locking.require_sound(after)
             return after
 
-        return (await self._set(name, None, changed)).bucket
+        return (await self._set(name, lambda bucket, closing, _: (changed(bucket), closing))).bucket
 
     async def delete(self, name: str, is_empty: Callable[[Known, frozenset[str]], Awaitable[bool]]) -> None:
         """Remove an empty bucket; BucketNotEmptyError.
 
         First it closes: the nodes that heard of it take no more writes, and are enough that no write can find a
-        majority without them. What `is_empty` finds on those nodes is therefore the last word.
+        majority without them. What `is_empty` finds on those nodes is therefore the last word, as long as nobody opens
+        it again: a closing has a name of its own, so that another one after that is not taken for this one.
         """
-        known = await self._set(name, None, lambda bucket: bucket, closing=True)
+        known = await self._set(name, lambda bucket, _, ballot: (bucket, Version.from_bytes(ballot).encode()))
         try:
             await self._require_empty(known, is_empty)
         except BaseException:
-            await asyncio.shield(self._set(name, known.incarnation, lambda bucket: bucket))
+            await asyncio.shield(self._reopen(known))
             raise
 
         def choose(view: View, ballot: bytes) -> Change:
             if view.newest is None or view.newest.version != known.incarnation:
                 raise NoSuchBucketError(f"there is no bucket {name!r}")
-            if not is_closing(view.newest.document):
-                raise UnavailableError("the bucket was opened again meanwhile: try again")
+            if closing_of(view.newest.document) != known.closing:
+                raise UnavailableError("the bucket was opened again, or closed by another request: try again")
             return Change((tombstone(ballot, ballot, null=True, now_ms=wall_ms()),))
 
         await self._decide(name, choose)
+
+    async def _reopen(self, known: Known) -> None:
+        """Let a bucket take writes again, if it is still closed for the deletion that was seen."""
+
+        def choose(view: View, ballot: bytes) -> Change:
+            row = view.newest
+            if row is None or row.version != known.incarnation or closing_of(row.document) != known.closing:
+                return Change()
+            return Change((Row(row.version, ballot, record_of(bucket_of(known.bucket.name, row.document))),))
+
+        await self._decide(known.bucket.name, choose)
 
     async def _require_empty(self, known: Known, is_empty: Callable[[Known, frozenset[str]], Awaitable[bool]]) -> None:
         told = await self._spread(known.bucket.name)
@@ -154,19 +166,17 @@ class Buckets:
         if not await is_empty(known, told):
             raise BucketNotEmptyError(f"bucket {known.bucket.name!r} still holds versions: delete them first")
 
-    async def _set(
-        self, name: str, incarnation: bytes | None, changed: Callable[[Bucket], Bucket], *, closing: bool = False
-    ) -> Known:
-        """Change a bucket, if it is still the one of that incarnation."""
+    async def _set(self, name: str, changed: Callable[[Bucket, str, bytes], tuple[Bucket, str]]) -> Known:
+        """Change a bucket, and for which deletion it is closed; the third that is given is the ballot of the change."""
         after: list[Known] = []
 
         def choose(view: View, ballot: bytes) -> Change:
             row = view.newest
-            if row is None or incarnation not in (None, row.version):
+            if row is None:
                 raise NoSuchBucketError(f"there is no bucket {name!r}")
-            bucket = changed(bucket_of(name, row.document))
+            bucket, closing = changed(bucket_of(name, row.document), closing_of(row.document), ballot)
             after.append(Known(bucket, row.version, closing))
-            return Change((Row(row.version, ballot, record_of(bucket, closing=closing)),))
+            return Change((Row(row.version, ballot, record_of(bucket, closing)),))
 
         await self._decide(name, choose)
         return after[-1]
@@ -183,8 +193,9 @@ class Buckets:
     async def _spread(self, name: str) -> frozenset[str]:
         """Tell every node what the bucket's register holds now; those that have heard."""
         view = await self._registers.look(_register(name))
-        row = view.newest
-        return frozenset() if row is None else await self._tell(name, row)
+        if view.newest is None:
+            raise NoSuchBucketError(f"there is no bucket {name!r}")
+        return await self._tell(name, view.newest)
 
     async def _tell(self, name: str, row: Row) -> frozenset[str]:
         message = Install(_register(name), (SlotWrite(row),))
@@ -212,4 +223,4 @@ def _register(name: str) -> Register:
 
 
 def _known(name: str, row: Row) -> Known:
-    return Known(bucket_of(name, row.document), row.version, is_closing(row.document))
+    return Known(bucket_of(name, row.document), row.version, closing_of(row.document))

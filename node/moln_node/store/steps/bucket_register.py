@@ -21,13 +21,16 @@ _QUOTA: Final = "quota"
 _CLOSING: Final = "closing"
 
 
-def record_of(bucket: Bucket, *, closing: bool = False) -> RecordDocument:
-    """A bucket as its register holds it: settings are metadata, what writes obey are headers."""
+def record_of(bucket: Bucket, closing: str = "") -> RecordDocument:
+    """A bucket as its register holds it: settings are metadata, what writes obey are headers.
+
+    `closing` is a name that nothing else has for the deletion that closes it; empty: it is open.
+    """
     headers = {_VERSIONING: str(bucket.versioning)}
     if bucket.quota_bytes is not None:
         headers[_QUOTA] = str(bucket.quota_bytes)
     if closing:
-        headers[_CLOSING] = "yes"
+        headers[_CLOSING] = closing
     return RecordDocument(
         Flag.NULL, bucket.created_ms, 0, "", "", bucket.owner, headers, dict(bucket.settings), {}, "", None, ()
     )
@@ -46,9 +49,9 @@ def bucket_of(name: str, document: RecordDocument) -> Bucket:
     )
 
 
-def is_closing(document: RecordDocument) -> bool:
-    """The bucket is being deleted, and takes no writes."""
-    return _CLOSING in document.headers
+def closing_of(document: RecordDocument) -> str:
+    """The deletion for which the bucket is closed, and takes no writes; empty if it is open."""
+    return document.headers.get(_CLOSING, "")
 
 
 def carry_out(tx: Transaction, name: str, row: Row) -> None:
@@ -59,7 +62,7 @@ def carry_out(tx: Transaction, name: str, row: Row) -> None:
         there = None
     if not row.live:
         return
-    bucket, closing = bucket_of(name, row.document), is_closing(row.document)
+    bucket, closing = bucket_of(name, row.document), bool(closing_of(row.document))
     stored = documents.encode(
         documents.bucket_document(bucket, row.version, closing=closing), documents.bucket_identity(name)
     )
