@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILURE = 1
     CONFIGURATION = 2  # a flag or a file is wrong: starting again changes nothing
-    DATA = 3  # the disk refuses: it belongs to another cloud, is in use, or cannot be written
+    DATA = 3  # the disk refuses: it belongs to another cloud, is in use, cannot be written, or lost its index
 
 
 class StartError(Exception):

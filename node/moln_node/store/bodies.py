@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+DIRECTORY: Final = "bodies"
 _COUNTER_BITS: Final = 40
 
 
@@ -55,7 +56,7 @@ class BodyDirectory:
     """Body files below one data directory. Ids never repeat: each opening of the store counts from a new start."""
 
     def __init__(self, data: Path, opening: int) -> None:
-        self._bodies = data / "bodies"
+        self._bodies = data / DIRECTORY
         self._next = opening << _COUNTER_BITS
         self._known: set[Path] = set()
         self._lock = threading.Lock()

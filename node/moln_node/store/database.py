@@ -89,8 +89,10 @@ def _connect(path: Path, *, read_only: bool) -> apsw.Connection:
     return database
 
 
-def create(path: Path) -> None:
+def create(path: Path, *, new: bool) -> None:
     """Make the index at `path` where there is none, and refuse one that this release can't read.
+
+    `new` says that nothing was ever kept here: then an index that a crash left without tables is made anew.
 
     Raises:
         UnsupportedFormatError: it was written by another release, or is no index.
@@ -98,7 +100,7 @@ def create(path: Path) -> None:
     database = connect(path)
     try:
         with naming_errors():
-            if not database.pragma("page_count"):
+            if not database.pragma("page_count") or (new and _is_bare(database)):
                 _initialise(database)
             if _is_ours(database):
                 _bring_forward(database)
@@ -118,6 +120,11 @@ def _initialise(database: apsw.Connection) -> None:
     database.execute(f"PRAGMA user_version = {FORMAT}")
     database.execute("INSERT INTO meta VALUES ('oldest_reader', ?)", (OLDEST_READER,))
     database.execute("COMMIT")
+
+
+def _is_bare(database: apsw.Connection) -> bool:
+    """It has its first page, and nothing in it."""
+    return database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
 
 
 def _is_ours(database: apsw.Connection) -> bool:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from moln_node.store import database, documents, lookup
+from moln_node.store.bodies import DIRECTORY as BODIES
 from moln_node.store.bodies import BodyDirectory, remove_files, sync_directory
 from moln_node.store.clock import Clock
 from moln_node.store.documents import BucketDocument
-from moln_node.store.errors import DataInUseError
+from moln_node.store.errors import CorruptError, DataInUseError
 from moln_node.store.ledger import Ledger
 from moln_node.store.state import Progress, State
 from moln_node.store.transaction import BucketRow
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 INDEX: Final = "index.db"
 _LOCK: Final = "lock"
+_SIGNS: Final = (BODIES, "cloud-map.json")
+"""What a disk has on which a node has run before: it appears once the index is there, and never before."""
 _READERS: Final = 3
 
 
@@ -54,13 +57,15 @@ def lock(data: Path) -> int:
 
 
 def open_index(data: Path, node_number: int) -> OpenIndex:
-    """Open the index in `data`, made where there is none. Blocking.
+    """Open the index in `data`, made on a new disk. Blocking.
 
     Raises:
-        UnsupportedFormatError, CorruptError: it can't be read; nothing stays open.
+        UnsupportedFormatError, CorruptError: it can't be read, or is gone; nothing stays open.
     """
     path = data / INDEX
-    database.create(path)
+    signs = [name for name in _SIGNS if (data / name).exists()]
+    _require_index(path, signs)
+    database.create(path, new=not signs)
     connections: list[apsw.Connection] = []
     try:
         with database.naming_errors():
@@ -71,6 +76,18 @@ def open_index(data: Path, node_number: int) -> OpenIndex:
         for connection in connections:
             connection.close()
         raise
+
+
+def _require_index(path: Path, signs: list[str]) -> None:
+    """Refuse a disk that had an index and has none now: a new one knows none of the bodies, and removes them."""
+    if not signs or (path.exists() and path.stat().st_size):
+        return
+    raise CorruptError(
+        f"{path.name} is {'empty' if path.exists() else 'missing'}, but a node ran here before and left "
+        f"{' and '.join(signs)}: nothing was touched. Put it back, with its -wal if there is one; or, to start "
+        f"with an empty disk, which the other nodes refill, move all that is in {path.parent} away "
+        "(docs/runbooks.md, A node refuses its disk)"
+    )
 
 
 def _load(connections: list[apsw.Connection], data: Path, node_number: int) -> OpenIndex:

@@ -76,6 +76,17 @@ def test_a_disk_of_another_cloud_is_refused(nodes: Nodes) -> None:
     assert "uid-1" in line
 
 
+def test_a_disk_that_lost_its_index_is_refused(nodes: Nodes) -> None:
+    """It had a life: the node does not begin a new one on it, and says what can be done."""
+    nodes.start().stop()
+    (nodes.folder / "data" / "index.db").unlink()
+    code, line = nodes.refused()
+    assert code == 3
+    assert "index.db is missing, but a node ran here before and left bodies and cloud-map.json" in line
+    assert "move all that is in" in line
+    assert not (nodes.folder / "data" / "index.db").exists()
+
+
 def test_a_data_directory_in_use_is_refused(nodes: Nodes, node: Node) -> None:
     """Two processes never share a disk."""
     code, line = nodes.refused()

@@ -226,6 +226,52 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
             await maintenance.verify(objects.local, verify, BUCKET, "no such key")
 
 
+def _everything(data: Path) -> list[Path]:
+    return sorted(data.rglob("*"))
+
+
+@pytest.mark.parametrize("lost", ["empty", "missing", "with all bodies"])
+async def test_a_disk_without_its_index_is_refused_untouched(tmp_path: Path, lost: str) -> None:
+    """No index knows any body: were a new one made, all of them would be removed as nobody's, the last copies too."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", bytes(LARGE))
+    (tmp_path / "cloud-map.json").write_text("{}")
+    index = tmp_path / "index.db"
+    whole = index.read_bytes()
+    if lost == "empty":
+        index.write_bytes(b"")
+    else:
+        index.unlink()
+    if lost == "with all bodies":
+        shutil.rmtree(tmp_path / "bodies")
+    there = _everything(tmp_path)
+    with pytest.raises(CorruptError, match=f"index.db is {'empty' if lost == 'empty' else 'missing'}, but .* move all"):
+        async with running(tmp_path):
+            pass
+    assert _everything(tmp_path) == there
+    if lost != "with all bodies":
+        index.write_bytes(whole)
+        async with running(tmp_path) as objects:
+            assert await get(objects, "k") == bytes(LARGE)
+
+
+async def test_a_new_disk_whose_first_start_was_cut_short_starts_again(tmp_path: Path) -> None:
+    """A crash after the index's first page and before its tables: nothing was kept yet."""
+    database = connect(tmp_path / "index.db")
+    database.reserve_bytes("main", 8)
+    database.execute("PRAGMA page_size = 8192; PRAGMA journal_mode = WAL")
+    database.close()
+    bare = (tmp_path / "index.db").read_bytes()
+    assert len(bare) == 8192
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", bytes(LARGE))
+    (tmp_path / "index.db").write_bytes(bare)
+    with pytest.raises(UnsupportedFormatError):
+        async with running(tmp_path):
+            pass
+    assert len(files(tmp_path)) == 1
+
+
 def as_written_by(tmp_path: Path, version: int, oldest_reader: int) -> bytes:
     """Make the index one of a release of this format; the file's bytes."""
     path = tmp_path / "index.db"
