@@ -102,6 +102,7 @@ class Cluster:
             "passes": cluster.passes.run,
             "shedding": cluster.shedding.run,
             "joining": cluster.joining.run,
+            "staging": members.own.tidy,
         }
         cluster._tasks = [asyncio.create_task(tend(name, job), name=f"moln-{name}") for name, job in work.items()]
         return cluster

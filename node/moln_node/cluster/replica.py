@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from moln_node.store.transaction import Transaction
 
 STAGED_SECONDS: Final = 900.0
+_TIDY_SECONDS: Final = 60.0
 _BARRED_SECONDS: Final = 3600.0
 _NOTHING_IS_NEWS: Final = b"\xff" * 12
 
@@ -460,6 +461,7 @@ class LocalReplica:
                 digest.update(piece)
                 yield piece
 
+        self._expire()
         reservation = self._local.reserve(size)
         staged, _ = await self._keep(reservation, storage_class, passing(), size, _no_seal, small=False)
         return Staged(staged, digest.digest())
@@ -478,6 +480,7 @@ class LocalReplica:
 
         In a cloud of one node the bucket's quota holds to the byte. `small` allows a small body to go with the record.
         """
+        self._expire()
         reservation = self._local.reserve(size, self.store.buckets.get(register.bucket) if self.alone else None)
         return await self._keep(reservation, storage_class, body, size, seal, small=small)
 
@@ -497,7 +500,6 @@ class LocalReplica:
         except BaseException:
             reservation.release()
             raise
-        self._expire()
         staged = secrets.token_hex(16)
         self._staged[staged] = _Waiting(staged, bodies, reservation, time.monotonic() + STAGED_SECONDS)
         return staged, sealed
@@ -515,6 +517,12 @@ class LocalReplica:
         if waiting is not None and waiting.unwanted and not waiting.lock.locked():
             del self._staged[staged]
             self._release([waiting.reservation], self.store.bodies.untaken(waiting.bodies))
+
+    async def tidy(self) -> None:
+        """Let go, from time to time, of staged bytes that nobody accepted: others want their room."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            self._expire()
 
     def _expire(self) -> None:
         """Let go of what nobody accepted in time."""

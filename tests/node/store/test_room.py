@@ -18,9 +18,11 @@ from tests.node.store.harness import (
     put_part,
     running,
     sealing,
+    stream,
     with_bucket,
 )
 
+from moln_node.cluster import replica
 from moln_node.store.errors import NoSuchKeyError, QuotaExceededError, StorageFullError
 from moln_node.store.ledger import Ledger, Space
 from moln_node.store.model import Sealed, Usage
@@ -29,6 +31,8 @@ from moln_spec.cloudmap import Limits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from moln_node.cluster.replica import LocalReplica
 
 
 async def untouchable() -> AsyncIterator[bytes]:
@@ -121,3 +125,37 @@ async def test_a_disk_that_is_suddenly_full(tmp_path: Path, monkeypatch: pytest.
         assert objects.store.ledger.in_flight() == 0
         await put(objects, "k", bytes(LARGE))
     assert len(files(tmp_path)) == 1
+
+
+async def test_staged_bytes_of_a_coordinator_that_died_make_room_in_time(tmp_path: Path) -> None:
+    """They fill the node: once their time is over the next write finds room, and need not succeed first."""
+    async with with_bucket(tmp_path, limits=Limits(reserve_percent=0, node_quota_bytes=3 * LARGE)) as objects:
+        own = objects.cluster.members.own
+        await own.stage("STANDARD", 2 * LARGE, stream(bytes(2 * LARGE)))
+        with pytest.raises(QuotaExceededError):
+            await own.stage("STANDARD", 2 * LARGE, stream(bytes(2 * LARGE)))
+        _let_time_go_by(own)
+        await own.stage("STANDARD", 2 * LARGE, stream(bytes(2 * LARGE)))
+        _let_time_go_by(own)
+        await put(objects, "k", bytes(2 * LARGE))
+
+
+async def test_staged_bytes_go_in_time_with_nobody_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is also wanted by what stages nothing: small objects, repair."""
+    monkeypatch.setattr(replica, "_TIDY_SECONDS", 0.01)
+    async with with_bucket(tmp_path) as objects:
+        own = objects.cluster.members.own
+        await own.stage("STANDARD", LARGE, stream(bytes(LARGE)))
+        await asyncio.sleep(0.1)
+        assert objects.store.ledger.in_flight() == LARGE
+        _let_time_go_by(own)
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if not objects.store.ledger.in_flight() and not files(tmp_path):
+                return
+        pytest.fail("the staged bytes stay")
+
+
+def _let_time_go_by(own: LocalReplica) -> None:
+    for waiting in own._staged.values():
+        waiting.expires -= replica.STAGED_SECONDS + 1
