@@ -96,9 +96,18 @@ def expiry_of(rules: Iterable[Rule], record: Record) -> Expiry | None:
     moments = [
         Expiry(at_ms, rule.id)
         for rule in rules
-        if applies(rule, record) and (at_ms := _expires_at(rule, record.modified_ms)) is not None
+        if applies(rule, record) and (at_ms := _expires_at(rule, _written_ms(record))) is not None
     ]
     return min(moments, key=lambda expiry: expiry.at_ms, default=None)
+
+
+def _written_ms(record: Record) -> int:
+    """When a version was written, for rules: Last-Modified, or its place in the order of versions where that is later.
+
+    Last-Modified is one node's wall clock, which may have been far behind before the machine heard the time; versions
+    are above all that the cloud had seen.
+    """
+    return max(record.modified_ms, record.version.milliseconds)
 
 
 def _expires_at(rule: Rule, modified_ms: int) -> int | None:
@@ -121,7 +130,7 @@ def due(rules: Sequence[Rule], versions: Sequence[Record], now_ms: int) -> list[
         if expiry is not None and expiry.at_ms <= now_ms:
             gone.append(current)
     for newer, (version, replaced_by) in enumerate(zip(noncurrent, versions, strict=False)):
-        if any(_is_stale(rule, version, replaced_by.modified_ms, newer, now_ms) for rule in rules):
+        if any(_is_stale(rule, version, _written_ms(replaced_by), newer, now_ms) for rule in rules):
             gone.append(version)
     if current.kind is Kind.DELETE_MARKER and not noncurrent and any(_drops(rule, current, now_ms) for rule in rules):
         gone.append(current)
@@ -142,7 +151,7 @@ def _drops(rule: Rule, marker: Record, now_ms: int) -> bool:
     """Whether a rule removes a delete marker behind which nothing is left."""
     if not applies(rule, marker):
         return False
-    expires_at = _expires_at(rule, marker.modified_ms)
+    expires_at = _expires_at(rule, _written_ms(marker))
     return bool(rule.expire_delete_markers) or (expires_at is not None and expires_at <= now_ms)
 
 

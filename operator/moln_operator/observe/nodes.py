@@ -20,6 +20,7 @@ from moln_spec.cloudmap import CloudMap
 from moln_spec.nodestatus import NodeStatus
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
     from typing import Any, Self
 
@@ -138,7 +139,7 @@ class NodeClient:
             async with self._session.request(
                 method, door.url(path), data=body, headers=headers, allow_redirects=False, **door.security()
             ) as response:
-                answer = await response.content.read(_LONGEST_ANSWER)
+                answer = b"".join([piece async for piece in _up_to(_LONGEST_ANSWER, response.content)])
                 if response.status != 200:
                     reason = answer[:300].decode("utf-8", "replace")
                     raise NodeError(f"it answers {response.status} to {method} {path}: {reason}")
@@ -146,3 +147,12 @@ class NodeClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
             raise NodeError(f"{method} {path} on {door.host}:{PORT}: {reason}") from error
+
+
+async def _up_to(limit: int, stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """All that comes; NodeError where that is more."""
+    async for piece in stream.iter_any():
+        limit -= len(piece)
+        if limit < 0:
+            raise NodeError("its answer is too long to be one of a node")
+        yield piece

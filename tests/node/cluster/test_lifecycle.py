@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,15 @@ def test_filters(wanted: Filter, *, taken: bool) -> None:
     version = record("a/k", size=10, tags={"t": "1"})
     assert lifecycle.applies(rule(filter=wanted), version) is taken
     assert not lifecycle.applies(Rule(id="off", enabled=False, filter=wanted), version)
+
+
+def test_a_clock_that_was_behind_ages_nothing() -> None:
+    """A machine without a clock of its own writes before it has heard the time: the version says when it was."""
+    fresh = replace(record(age=0), modified_ms=10_000)
+    assert lifecycle.due([rule(expire_days=30)], [fresh], NOON_MS) == []
+    old = replace(record(age=1), modified_ms=10_000)
+    assert lifecycle.due([rule(noncurrent_days=30)], [fresh, old], NOON_MS) == []
+    assert lifecycle.due([rule(expire_days=30)], [fresh], NOON_MS + 31 * DAY_MS) == [fresh]
 
 
 def test_ages_are_rounded_up_to_midnight() -> None:
