@@ -10,7 +10,7 @@ import sys
 import uvloop
 
 from moln_node import logs, memory, settings
-from moln_node.exits import ExitCode, StartError
+from moln_node.exits import ExitCode, StartError, StopError
 
 _log = logging.getLogger("moln_node")
 
@@ -28,6 +28,9 @@ def main() -> int:
             runner.run(process.run(chosen))
     except StartError as error:
         _log.error("cannot start: %s", error)
+        return error.code
+    except StopError as error:
+        _log.error("ended: %s", error)
         return error.code
     except Exception:  # noqa: BLE001 (whatever it is: log it whole, and end with the code that says so)
         _log.exception("failed")

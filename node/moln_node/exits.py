@@ -1,4 +1,4 @@
-"""How the node's process ends: its exit codes, and the error that ends a start with one clear line."""
+"""How the node's process ends: its exit codes, and the errors that end it with one clear line."""
 
 from enum import IntEnum
 
@@ -10,6 +10,15 @@ class ExitCode(IntEnum):
     FAILURE = 1
     CONFIGURATION = 2  # a flag or a file is wrong: starting again changes nothing
     DATA = 3  # the disk refuses: it belongs to another cloud, is in use, cannot be written, or lost its index
+    DISK = 4  # the disk refused a commit while the node ran: starting again opens what it kept
+
+
+class StopError(Exception):
+    """The node can't go on; the message is one line for people, and holds no secret."""
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class StartError(Exception):

@@ -25,7 +25,7 @@ from moln_node.cluster import expiry
 from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalStore
 from moln_node.documents import read_document
-from moln_node.exits import ExitCode, StartError
+from moln_node.exits import ExitCode, StartError, StopError
 from moln_node.peer.app import make_app as make_peer_app
 from moln_node.peer.figures import Ends
 from moln_node.peer.maintenance import runners
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import apsw
 
     from moln_node.settings import Address, Settings
+    from moln_node.store.store import Store
 
 _BACKLOG: Final = 1024
 _PEER_STOP_SECONDS: Final = 1.0
@@ -85,6 +86,7 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
 
         local = await _open(settings, cloud_map)
         stack.push_async_callback(local.close)
+        await stack.enter_async_context(_in_background(_until_the_disk_fails(local.store), stop))
         try:
             await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
         except mapfile.MapNotKeptError as error:
@@ -161,6 +163,13 @@ async def _open(settings: Settings, cloud_map: CloudMap) -> LocalStore:
         return await LocalStore.start(settings.data, cloud_map, settings.name)
     except (OSError, StoreError) as error:
         raise StartError(f"cannot open the store in {settings.data}: {error}", ExitCode.DATA) from error
+
+
+async def _until_the_disk_fails(store: Store) -> None:
+    """StopError once it does: after a failed commit only the disk knows what it kept, so it is to be opened anew."""
+    error = await store.fails()
+    _log.critical("%s: this node ends, and what the disk has shows when it starts again", error)
+    raise StopError(str(error), ExitCode.DISK)
 
 
 def _read_something(index: apsw.Connection) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from moln_node.cluster.errors import PeerError
-from moln_node.store.errors import StoreError
+from moln_node.store.errors import DiskFailedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -72,6 +72,13 @@ class Fan(Generic[T]):
                     late(self._names[task], outcome(task))
 
             task.add_done_callback(finished)
+
+
+def is_undone(failure: object) -> bool:
+    """Whether what was asked has certainly not come about, and will not."""
+    if isinstance(failure, PeerError):
+        return not failure.sent
+    return isinstance(failure, StoreError) and not isinstance(failure, DiskFailedError)
 
 
 def outcome(task: asyncio.Task[T]) -> T | Failure:

@@ -11,9 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from moln_node.cluster.errors import PeerError, StaleEpochError
-from moln_node.cluster.fan import Fan
+from moln_node.cluster.fan import Fan, is_undone
 from moln_node.cluster.messages import Accept
-from moln_node.store.errors import StoreError
 from moln_node.store.steps.replica import Outcome, Vote
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class Owing:
         elif isinstance(vote, StaleEpochError):
             self.stale = True
             self._refused.set()
-        elif not (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
+        elif not is_undone(vote):
             self.unsure = True
         following = self._turns if self._refused.is_set() else self._turns[self._names.index(owner) + 1 :][:1]
         for turn in following:

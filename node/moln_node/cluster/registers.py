@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from msgspec import structs
 
 from moln_node.cluster.errors import PeerError, StaleEpochError, UnavailableError
-from moln_node.cluster.fan import Fan
+from moln_node.cluster.fan import Fan, is_undone
 from moln_node.cluster.few import Few, Promptness
 from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Accept, Ask, Prepare, SlotWrite
@@ -499,7 +499,7 @@ class Registers:
                 self._clock.saw(vote.state.ballot)
                 if vote.outcome == Outcome.DONE or vote.held:
                     heard[owner] = None
-            elif not (isinstance(vote, StoreError) or (isinstance(vote, PeerError) and not vote.sent)):
+            elif not is_undone(vote):
                 votes[owner] = heard[owner] = None
             verdict = judge(votes, len(fan.waiting), electorate, ballot, slots)
             if verdict is not Verdict.OPEN and not (patient and verdict is Verdict.DONE):

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from moln_node.cluster import messages, wire
 from moln_node.cluster.errors import LateEpochError, PeerError, StaleEpochError
+from moln_node.cluster.fan import is_undone
 from moln_node.cluster.messages import (
     Accept,
     Ask,
@@ -132,12 +133,10 @@ def _guarded(handler: Handler) -> Handler:
             return await handler(request)
         except (StaleEpochError, LateEpochError) as error:
             return web.json_response({"error": "another epoch", "epoch": error.epoch}, status=409)
-        except PeerError as error:
-            return web.json_response({"error": str(error), "undone": not error.sent}, status=503)
         except (StorageFullError, QuotaExceededError) as error:
             return web.json_response({"error": str(error)}, status=507)
-        except StoreError as error:
-            return web.json_response({"error": str(error), "undone": True}, status=503)
+        except (PeerError, StoreError) as error:
+            return web.json_response({"error": str(error), "undone": is_undone(error)}, status=503)
         except msgspec.MsgspecError as error:
             return web.json_response({"error": str(error), "undone": True}, status=400)
 

@@ -146,7 +146,7 @@ class Node:
         return Check(name="cluster", state="warn", message=message)
 
     def _store_check(self) -> Check:
-        error = self._watch.store_error
+        error = self.local.store.failure or self._watch.store_error
         if error is not None:
             return Check(name="store", state="fail", message=f"{type(error).__name__}: {error}")
         return self.alive()

@@ -180,6 +180,7 @@ _SIMPLE: Mapping[type[store.StoreError], str] = {
     store.StorageFullError: "StorageFull",
     store.CorruptError: "InternalError",
     store.IncompleteBodyError: "IncompleteBody",
+    store.DiskFailedError: "ServiceUnavailable",
     UnavailableError: "ServiceUnavailable",
 }
 

@@ -88,5 +88,9 @@ class DataInUseError(StoreError):
     """Another process has the data directory open, or it belongs to another node or cloud."""
 
 
+class DiskFailedError(StoreError):
+    """The disk refused a commit, and may have kept it all the same: what it has shows when the store opens again."""
+
+
 class ClosedError(StoreError):
     """The store is closed, or closing."""

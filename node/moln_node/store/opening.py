@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from moln_node.store import database, documents, lookup
+from moln_node.store.activity import LOG_SUFFIX
 from moln_node.store.bodies import DIRECTORY as BODIES
 from moln_node.store.bodies import BodyDirectory, remove_files, sync_directory
 from moln_node.store.clock import Clock
@@ -28,6 +29,7 @@ _LOCK: Final = "lock"
 _SIGNS: Final = (BODIES, "cloud-map.json")
 """What a disk has on which a node has run before: it appears once the index is there, and never before."""
 _READERS: Final = 3
+_PIECE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def open_index(data: Path, node_number: int) -> OpenIndex:
         UnsupportedFormatError, CorruptError: it can't be read, or is gone; nothing stays open.
     """
     path = data / INDEX
+    _settle_log(path.with_name(path.name + LOG_SUFFIX))
     signs = [name for name in _SIGNS if (data / name).exists()]
     _require_index(path, signs)
     database.create(path, new=not signs)
@@ -76,6 +79,22 @@ def open_index(data: Path, node_number: int) -> OpenIndex:
         for connection in connections:
             connection.close()
         raise
+
+
+def _settle_log(log: Path) -> None:
+    """Bring the index's log to the disk, as it can be read: written again, since an fsync of before may have failed.
+
+    Then the system takes for written what is not. Commits would be read from the log, and those that follow be written
+    behind them, and a power cut would leave a hole before these: all of them were lost.
+    """
+    if not log.exists():
+        return
+    with log.open("r+b") as file:
+        while piece := file.read(_PIECE):
+            file.seek(-len(piece), os.SEEK_CUR)
+            file.write(piece)
+            file.flush()
+        os.fsync(file.fileno())
 
 
 def _require_index(path: Path, signs: list[str]) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from moln_node.store.errors import DiskFailedError
     from moln_node.store.ledger import Ledger
     from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
@@ -66,6 +67,7 @@ class Store:
         self.ledger = ledger
         self.unnamed: Callable[[Sequence[tuple[Register, str]]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
+        self._failed = asyncio.Event()
         self._committing: GroupCommit
         self._reads: tuple[Reads, ...]
         self._writing: Lane[Transaction]
@@ -93,7 +95,9 @@ class Store:
         bodies = index.bodies
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
         store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
-        store._committing = GroupCommit(index.writer, index.clock, index.state, bodies.mark, store._committed)
+        store._committing = GroupCommit(
+            index.writer, index.clock, index.state, bodies.mark, store._committed, store._commit_failed
+        )
         store._writing = Lane("write", [store._committing])
         store._reads = tuple(Reads(connection) for connection in index.readers)
         store._reading = Lane("read", list(store._reads), _READS_AT_ONCE)
@@ -109,6 +113,19 @@ class Store:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    @property
+    def failure(self) -> DiskFailedError | None:
+        """Why nothing is written any more, until the store is opened again; None while all is well."""
+        return self._committing.broken
+
+    async def fails(self) -> DiskFailedError:
+        """Wait until nothing can be written any more, which is mostly for ever; why."""
+        await self._failed.wait()
+        failure = self.failure
+        if failure is None:
+            raise AssertionError  # it is there before anybody is told
+        return failure
 
     @property
     def buckets(self) -> Mapping[str, BucketRow]:
@@ -206,6 +223,10 @@ class Store:
         """Read back what the store holds; see `scrub`."""
         share = {"light": 0.0, "deep": 1.0, "sampled": sample_percent / 100}[mode]
         await Scrub(self, self._threads, self._path, report, share, mend).run()
+
+    def _commit_failed(self) -> None:
+        """Called on the writing lane."""
+        self._loop.call_soon_threadsafe(self._failed.set)
 
     def _committed(self, effects: Effects) -> None:
         """Called on the writing lane after each commit."""

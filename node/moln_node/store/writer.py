@@ -1,7 +1,9 @@
 """The writing lane's worker: group commit. Many steps, one transaction, one fsync.
 
 A step that refuses (StoreError before its first change) fails alone. If anything else goes wrong the transaction is
-rolled back and every step is done again in one of its own, so that only the faulty one fails.
+rolled back and every step is done again in one of its own, so that only the faulty one fails. But where the disk
+refuses the commit itself it is over: after a failed fsync the next one may well succeed, and says nothing of what the
+first one should have brought to the disk. So nothing more is written until the store is opened anew.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import apsw
 
 from moln_node.store import database
 from moln_node.store.activity import PageCache
-from moln_node.store.errors import StoreError
+from moln_node.store.errors import DiskFailedError, StoreError
 from moln_node.store.state import Progress
 from moln_node.store.transaction import Transaction
 
@@ -48,13 +50,15 @@ class GroupCommit:
         state: State,
         mark: Callable[[], int],
         committed: Callable[[Effects], None],
+        failed: Callable[[], None],
     ) -> None:
         self._db = connection
         self._clock = clock
         self._state = state
         self._mark = mark
         self._committed = committed
-        self._broken: BaseException | None = None
+        self._failed = failed
+        self._broken: DiskFailedError | None = None
         self.cache = PageCache(connection)
         self.commits = 0
         self.steps = 0
@@ -71,9 +75,9 @@ class GroupCommit:
         self.cache.count()
 
     @property
-    def broken(self) -> bool:
+    def broken(self) -> DiskFailedError | None:
         """The disk refused a commit, and may have kept it all the same."""
-        return self._broken is not None
+        return self._broken
 
     def close(self) -> None:
         """Close the connection; SQLite then folds the log into the database."""
@@ -136,8 +140,9 @@ class GroupCommit:
         try:
             self._db.execute("COMMIT")
         except apsw.IOError as error:
-            self._broken = error
-            raise
+            self._broken = DiskFailedError(f"the disk refused a commit ({error}): nothing more is written to it")
+            self._failed()
+            raise self._broken from error
 
 
 def _given_up(job: Job[Transaction, object]) -> bool:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from moln_node.cluster.errors import PeerError
+from moln_node.cluster.fan import is_undone
 from moln_node.cluster.messages import ReportAsk
 from moln_node.cluster.peers import RemoteReplica, Session
+from moln_node.cluster.routes import _guarded
+from moln_node.store.errors import CorruptError, DiskFailedError
 from moln_spec.cloudmap import CloudMap, MapNode
 
 MAP = CloudMap(cloud="c", uid="u", epoch=1, nodes=(MapNode(name="n", number=0, address="x:1", pool="p"),))
@@ -48,3 +53,28 @@ async def test_what_is_not_understood_is_the_peers_error(handler: object, why: s
     finally:
         await session.close()
         await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("failure", "undone"),
+    [
+        (PeerError("no answer"), False),
+        (PeerError("not asked", sent=False), True),
+        (CorruptError("a bad row"), True),
+        (DiskFailedError("the commit was refused"), False),
+        (TimeoutError(), False),
+    ],
+    ids=repr,
+)
+async def test_what_a_failing_disk_may_have_kept_is_not_taken_for_undone(failure: Exception, undone: object) -> None:
+    """Neither by a coordinator beside it, nor by one that hears of it: it is not begun anew."""
+    assert is_undone(failure) is undone
+    if isinstance(failure, TimeoutError):
+        return
+
+    async def fails(_: web.Request) -> web.StreamResponse:
+        raise failure
+
+    answer = await _guarded(fails)(make_mocked_request("POST", "/"))
+    assert isinstance(answer, web.Response)
+    assert (answer.status, json.loads(answer.text or "")["undone"]) == (503, undone)

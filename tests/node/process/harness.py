@@ -115,6 +115,7 @@ class Nodes:
 
     folder: Path
     started: list[Node] = field(default_factory=list)
+    program: tuple[str, ...] = ("moln_node",)
 
     def write(self, name: str, content: Any) -> Path:
         """A file that a flag names: JSON, or text as it is."""
@@ -148,7 +149,7 @@ class Nodes:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOLN_")}
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "moln_node", *flags],
+                [sys.executable, "-m", *self.program, *flags],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -127,3 +127,35 @@ def test_the_access_log_can_be_turned_off(nodes: Nodes) -> None:
         node.stop()
         assert ("ListBuckets" in node.log()) is told
         assert node.log().endswith("stopped\n")
+
+
+def test_a_disk_that_refuses_a_commit_ends_the_node(nodes: Nodes) -> None:
+    """Only the disk knows what it kept: the node says so, takes no more traffic, and ends, to be started again.
+
+    Until then nothing is answered as a defect. The start after that has what was acknowledged, and serves.
+    """
+    bad = nodes.folder / "bad"
+    nodes.program = ("tests.node.process.failing", str(bad))
+    node = nodes.start()
+    client = node.client()
+    client.create_bucket(Bucket="bucket")
+    client.put_object(Bucket="bucket", Key="before", Body=b"x")
+    upload = SlowUpload(node, "slow")
+    try:
+        bad.touch()
+        with pytest.raises(ClientError) as refused:
+            client.put_object(Bucket="bucket", Key="refused", Body=b"x")
+        assert refused.value.response["Error"]["Code"] == "ServiceUnavailable"
+        bad.unlink()
+        wait_until("/ready says no", lambda: node.text("/ready")[0] == 503)
+        assert "the disk refused a commit" in node.text("/ready")[1]
+        assert node.text("/live")[0] == 200
+        assert upload.finish() == 503
+    finally:
+        upload.close()
+    assert node.process.wait(DEADLINE) == 4
+    assert "ended: the disk refused a commit" in node.log()
+    assert "Traceback" not in node.log()
+    client = nodes.start().client()
+    assert client.get_object(Bucket="bucket", Key="before")["Body"].read() == b"x"
+    client.put_object(Bucket="bucket", Key="after", Body=b"x")

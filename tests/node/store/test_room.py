@@ -80,7 +80,7 @@ async def test_writers_at_once_do_not_overshoot(tmp_path: Path) -> None:
         )
         assert sum(isinstance(o, QuotaExceededError) for o in outcomes) == 17
         assert await objects.bucket_usage(BUCKET) == Usage(3, 3 * LARGE)
-        assert objects.store.ledger.in_flight()() == 0
+        assert objects.store.ledger.in_flight() == 0
 
 
 async def test_a_newer_map_changes_the_bounds_at_once(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_a_disk_that_is_suddenly_full(tmp_path: Path, monkeypatch: pytest.
                     await put(objects, "k", bytes(LARGE), storage_class=storage_class)
         with pytest.raises(NoSuchKeyError):
             await objects.head(BUCKET, "k")
-        assert objects.store.ledger.in_flight()() == 0
+        assert objects.store.ledger.in_flight() == 0
         await put(objects, "k", bytes(LARGE))
     assert len(files(tmp_path)) == 1
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import apsw
 import pytest
-from tests.node.store.harness import BUCKET, LARGE, OWNER, files, get, put, put_part, with_bucket
+from tests.node.store.faulty_disk import NAME, FaultyDisk
+from tests.node.store.harness import BUCKET, LARGE, OWNER, files, get, put, put_part, running, with_bucket
 
-from moln_node.store import chunks, ingest
-from moln_node.store.errors import CorruptError, IncompleteBodyError, NoSuchKeyError, StoreError
+from moln_node.store import chunks, database, ingest
+from moln_node.store.errors import CorruptError, DiskFailedError, IncompleteBodyError, NoSuchKeyError, StoreError
 from moln_node.store.model import Usage
 from moln_node.store.writer import GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from moln_node.store.transaction import Transaction
 
@@ -76,34 +79,65 @@ async def test_steps_share_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def test_after_a_failed_commit_nothing_more_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should the disk refuse an fsync, nobody knows what it kept: reads go on, writes fail until a restart.
+    """Should the disk refuse an fsync, nobody knows what it kept: reads go on, and writes fail until a restart.
 
-    The body of the write in doubt stays on the disk: its record may be there after the restart.
+    Also where the disk takes the next fsync, as Linux does, which has forgotten by then what it could not write. The
+    body of the write in doubt stays: its record may be there after the restart.
     """
-
-    def refuse(_: GroupCommit) -> None:
-        raise apsw.IOError("IOError: disk I/O error")
-
+    bad = False
+    disk = FaultyDisk(lambda: bad)  # it is there for as long as somebody holds it
+    monkeypatch.setattr(database, "_VFS", NAME)
     async with with_bucket(tmp_path) as objects:
         await put(objects, "before", b"1")
-        with monkeypatch.context() as patch:
-            patch.setattr(GroupCommit, "_commit", lambda self: _failing_commit(self, refuse))
-            with pytest.raises(apsw.IOError):
-                await put(objects, "lost", bytes(LARGE))
-        with pytest.raises(apsw.IOError):
+        assert objects.store.failure is None
+        failing = asyncio.create_task(objects.store.fails())
+        bad = True
+        with pytest.raises(DiskFailedError, match="disk I/O error"):
+            await put(objects, "lost", bytes(LARGE))
+        bad = False
+        with pytest.raises(DiskFailedError):
             await put(objects, "after", b"3")
+        assert await failing is objects.store.failure
         assert await get(objects, "before") == b"1"
         assert objects.store.ledger.in_flight() == 0
     assert len(files(tmp_path)) == 1
+    async with with_bucket(tmp_path / "another") as objects:
+        assert objects.store.failure is None
+    del disk
 
 
-def _failing_commit(self: GroupCommit, refuse: object) -> None:
-    """As `_commit` does when COMMIT raises."""
-    try:
-        refuse(self)  # type: ignore[operator]
-    except apsw.IOError as error:
-        self._broken = error
-        raise
+async def test_the_log_is_written_again_before_it_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash the log may be in memory only, where an fsync had failed: the disk has to take it this time."""
+    data = tmp_path / "crashed"
+    async with with_bucket(tmp_path / "whole") as objects:
+        await put(objects, "k", b"x")
+        shutil.copytree(tmp_path / "whole", data)
+    log = data / "index.db-wal"
+    content = log.read_bytes()
+    assert content
+    log.touch()
+    os.utime(log, ns=(0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _refusing(log))
+        with pytest.raises(OSError, match="Input/output error"):
+            async with running(data):
+                pass
+    assert log.read_bytes() == content
+    assert log.stat().st_mtime_ns > 0
+    async with running(data) as objects:
+        assert await get(objects, "k") == b"x"
+
+
+def _refusing(path: Path) -> Callable[[int], None]:
+    """An fsync that fails for this file."""
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    return refuse
 
 
 async def test_a_damaged_row_met_in_a_step_harms_no_other(tmp_path: Path) -> None:
