@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.cluster.in_process import running
-from tests.cluster.test_repair import LIKE
+from tests.cluster.test_repair import LIKE, agree, forget
 
-from moln_node.cluster import comparing
+from moln_node.cluster import comparing, repair, stretches
 from moln_node.cluster.messages import Ask
+from moln_node.cluster.peers import RemoteReplica
+from moln_node.cluster.stretches import Stretches
 from moln_node.store.documents import Flag, RecordDocument
 from moln_node.store.model import Bucket, Versioning
 from moln_node.store.registers import Register, Space, number
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from moln_node.cluster.cluster import Cluster
+    from moln_node.cluster.messages import Install, Scan
+    from moln_node.store.scan import Page
+    from moln_node.store.steps.replica import Vote
     from moln_node.store.transaction import Transaction
 
 _EPOCH_MS = int(time.time() * 1000) - 10_000_000
 _MANY = 10_050
+_SECONDS = 60.0
 
 
 async def register_of(cluster: Cluster) -> Register:
@@ -79,3 +89,112 @@ async def test_what_is_below_very_many_tombstones_is_found(tmp_path: Path) -> No
         newest = (await one.registers.look(register)).newest
         assert newest is not None
         assert newest.version == Version(_EPOCH_MS << 16, 0).to_bytes()
+
+
+async def bring(cluster: Cluster, register: Register) -> None:
+    """Repair a register, again where a hint's repair came in between."""
+    async with asyncio.timeout(_SECONDS):
+        while not await cluster.repair.run(register):
+            pass
+
+
+@asynccontextmanager
+async def mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> AsyncIterator[tuple[list[Cluster], Register]]:
+    """Three owners that hold versions and tombstones at random, the null version each at another place; short pages."""
+    monkeypatch.setattr(stretches, "ROWS", 7)
+    monkeypatch.setattr(repair, "_MOST_ROWS", 3)
+    lot = random.Random(seed)
+    async with running(tmp_path, 3, LIKE) as clusters:
+        register = await register_of(clusters[0])
+        for at in range(60):
+            flags = lot.choice((0, 0, Flag.TOMBSTONE))
+            for cluster in lot.sample(clusters, lot.choice((1, 2, 3))):
+                await fill(cluster, [10 * at], flags)
+        for cluster in clusters:
+            await fill(cluster, [lot.choice((-100, 300, 800)) + 1 + cluster.members.now.number], Flag.NULL)
+        yield clusters, register
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_all_owners_get_all_of_a_register_stretch_by_stretch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """What any of them held all hold, of the null version one; no message is larger than it may be."""
+    most = {"scan": 0, "install": 0}
+    scan, install = RemoteReplica.scan, RemoteReplica.install
+
+    async def scanned(self: RemoteReplica, message: Scan) -> Page:
+        page = await scan(self, message)
+        most["scan"] = max(most["scan"], len(page.entries))
+        return page
+
+    async def installed(self: RemoteReplica, message: Install) -> Vote:
+        most["install"] = max(most["install"], len(message.writes))
+        return await install(self, message)
+
+    monkeypatch.setattr(RemoteReplica, "scan", scanned)
+    monkeypatch.setattr(RemoteReplica, "install", installed)
+    async with mixed(tmp_path, monkeypatch, seed) as (clusters, register):
+        before = [await cluster.members.own.state(Ask(register, None, 1000)) for cluster in clusters]
+        told = [found for cluster in clusters if (found := await cluster.repair.lacking(register))]
+        assert len(told) == 1
+        lacks = [60 - sum(not row.document.null for row in state.rows) for state in before]
+        assert sum(lack.rows for lack in told[0].values()) == sum(lacks) + 2  # two have an older null version
+        assert not await clusters[0].repair.is_held(clusters[0].members.now, register)
+        await bring(clusters[0], register)
+        await agree(clusters, register)
+        after = await clusters[0].members.own.state(Ask(register, None, 1000))
+        everything = [row for state in before for row in state.rows]
+        real = {row.version for row in everything if not row.document.null}
+        [null] = {row.version for row in after.rows} - real
+        assert len(after.rows) == len(real) + 1
+        assert null in {row.version for row in everything}  # of those that one owner has each any may be decided
+        assert all([await cluster.repair.is_held(cluster.members.now, register) for cluster in clusters])
+        assert not any([await cluster.repair.lacking(register) for cluster in clusters])
+        assert most["scan"] == 7
+        assert 1 <= most["install"] <= 3
+
+
+async def test_an_empty_disk_takes_over_all_of_a_register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stretch by stretch, and what it has by now is not sent again."""
+    async with mixed(tmp_path, monkeypatch, 5) as (clusters, register):
+        await bring(clusters[0], register)
+        own = clusters[2].members.own
+        before = await own.state(Ask(register, None, 1000))
+        await own.store.commit(lambda tx: forget(tx, b"k"))
+        own.voting = False
+        await clusters[2].repair.refill(register, "node-2")
+        assert await own.state(Ask(register, None, 1000)) == before
+        installed: list[Install] = []
+
+        async def install(message: Install, _epoch: int) -> Vote:
+            installed.append(message)
+            raise AssertionError
+
+        monkeypatch.setattr(own, "install", install)
+        await clusters[2].repair.refill(register, "node-2")
+        assert not installed
+
+
+async def test_a_stretch_is_where_every_page_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One node has few versions, another many: all stretches together tell of each what it has, and nothing twice."""
+    monkeypatch.setattr(stretches, "ROWS", 5)
+    async with running(tmp_path, 2, LIKE) as (one, other):
+        register = await register_of(one)
+        await fill(one, range(40))
+        await fill(other, range(0, 40, 8))
+        await fill(other, [100], Flag.NULL)
+        along = Stretches(one.members.now, register, ("node-0", "node-1"))
+        told: dict[str, list[bytes]] = {"node-0": [], "node-1": []}
+        turns = 0
+        while not along.over:
+            for name, state in (await along.read()).items():
+                told[name] += [row.version for row in state.rows]
+            along.go_on()
+            turns += 1
+        assert turns >= 8
+        for cluster in (one, other):
+            state = await cluster.members.own.state(Ask(register, None, 1000))
+            assert sorted(told[cluster.members.me]) == sorted(row.version for row in state.rows)

@@ -16,23 +16,26 @@ from msgspec import structs
 
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
-from moln_node.cluster.messages import Ask, Install, Report, ReportAsk, SlotWrite
+from moln_node.cluster.messages import Install, Report, ReportAsk, SlotWrite
 from moln_node.cluster.quorum import merge
 from moln_node.cluster.registers import Change
+from moln_node.cluster.stretches import Stretches
 from moln_node.store.errors import NoSuchBucketError, StorageFullError, StoreError
-from moln_node.store.registers import NEVER, KeyState, Register, Space
+from moln_node.store.registers import NEVER, Register, Space
 from moln_node.store.steps.replica import Outcome, needs_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
-    from moln_node.store.registers import Row
+    from moln_node.store.registers import KeyState, Row
 
-_ALL_ROWS: Final = 1_000_000
+_MOST_ROWS: Final = 100
+_MOST_BYTES: Final = 16 << 20
+"""What one message brings at the most, but for a single larger body: small ones are in the receiver's memory."""
 _TRIES: Final = 5
 _RECENT_SECONDS: Final = 60.0
 """What could not be done is tried again sooner than that; once it can be, it is not told of for longer."""
@@ -83,23 +86,18 @@ class Repair:
         `beside` is a node that is no owner, and whose rows the owners get too.
         """
         now = self._members.now
-        begun = elapsed_clock()
-        electorate = now.electorate(register)
-        await self._hear_generations(now, electorate.owners)
-        states = await self._states(now, register, electorate.owners)
-        extra = {} if not beside else await self._states(now, register, (beside,))
-        if not electorate.may_write(states.keys()) or (beside and not extra):
-            return False
-        try:
-            await self._settle(electorate, register, merge({**states, **extra}), extra)
-        except NoSuchBucketError:
-            return True
-        states = await self._states(now, register, electorate.owners)
-        view = merge({**extra, **states})
-        if elapsed_clock() - begun > WINDOW_SECONDS:
-            return False  # what some told may be older than the others' graves
-        told = [await self._tell(now, register, owner, state, view) for owner, state in states.items()]
-        return len(states) == len(electorate.owners) and all(told)
+        owners = now.electorate(register).owners
+        along = Stretches(now, register, dict.fromkeys((*owners, beside) if beside else owners))
+        everywhere = True
+        while not along.over:
+            try:
+                brought = await self._bring(now, register, along, owners, owners, beside)
+            except NoSuchBucketError:
+                return True
+            if brought is not None:
+                everywhere = everywhere and brought
+                along.go_on()
+        return everywhere
 
     async def lacking(self, register: Register) -> dict[str, Lack]:
         """What each owner that answers lacks of what the others hold, by name; those that lack nothing are left out.
@@ -107,17 +105,54 @@ class Repair:
         Only for the first of the owners that hold any of it, so that of all nodes one tells of a register.
         """
         now = self._members.now
-        states = await self._states(now, register, now.electorate(register).owners)
-        if next((name for name, state in states.items() if state.rows), "") != now.me:
-            return {}
-        rows = merge(states).rows.values()
-        found = {}
-        for name, state in states.items():
-            has = {(row.version, row.ballot) for row in state.rows}
-            lacks = [row for row in rows if (row.version, row.ballot) not in has]
-            if lacks:
-                found[name] = Lack(len(lacks), sum(row.document.size for row in lacks if needs_bytes(row)))
-        return found
+        owners = now.electorate(register).owners
+        along = Stretches(now, register, owners)
+        before_me = owners[: owners.index(now.me)] if now.me in owners else owners
+        found: dict[str, Lack] = {}
+        is_mine = False
+        while not along.over:
+            states = await along.read()
+            if any(name in states and states[name].rows for name in before_me):
+                return {}
+            is_mine = is_mine or (now.me in states and bool(states[now.me].rows))
+            rows = merge(states).rows.values()
+            for name, state in states.items():
+                if lacks := _lacks(state, rows):
+                    size = sum(row.document.size for row in lacks if needs_bytes(row))
+                    so_far = found.get(name, Lack(0, 0))
+                    found[name] = Lack(so_far.rows + len(lacks), so_far.bytes + size)
+            along.go_on()
+        return found if is_mine else {}
+
+    async def _bring(
+        self,
+        now: Obeyed,
+        register: Register,
+        along: Stretches,
+        voters: Collection[str],
+        targets: Collection[str],
+        beside: str = "",
+    ) -> bool | None:
+        """Bring a stretch to all of `targets`: whether they have it, as decided by `voters`; None where time ran out.
+
+        What was brought by then they have: the same stretch is to be looked at again.
+        """
+        electorate = now.electorate(register)
+        await self._hear_generations(now, targets)
+        begun, states = elapsed_clock(), await along.read()
+        if not electorate.may_write(states.keys() & set(voters)) or (beside and beside not in states):
+            return False
+        extra = {beside: states[beside]} if beside and beside not in voters else {}
+        if await self._settle(electorate, register, merge(_of(states, voters) | extra), extra):
+            begun, states = elapsed_clock(), await along.read()
+        if elapsed_clock() - begun > WINDOW_SECONDS:
+            return False  # what some told may be older than the others' graves
+        view = merge(_of(states, voters) | extra)
+        answering = [name for name in targets if name in states]
+        told = await asyncio.gather(*(self._tell(now, register, name, states[name], view, begun) for name in answering))
+        if None in told:
+            return None
+        return all(told) and len(answering) == len(targets)
 
     async def _settle(
         self, electorate: Electorate, register: Register, view: View, extra: Mapping[str, KeyState]
@@ -136,33 +171,37 @@ class Repair:
             UnavailableError: the others that answer are too few.
         """
         for _ in range(_TRIES):
-            now = self._members.now
-            begun = elapsed_clock()
-            electorate = now.electorate(register)
-            await self._hear_generations(now, (owner,))
-            states = await self._states(now, register, tuple(name for name in electorate.owners if name != owner))
-            if not electorate.may_write(states.keys()):
-                break
-            view = merge(states)
-            loose = await self._settle(electorate, register, view, {})
-            if (
-                not loose
-                and elapsed_clock() - begun <= WINDOW_SECONDS
-                and await self._tell(now, register, owner, KeyState(), view)
-            ):
+            if await self._refill(register, owner):
                 return
         raise UnavailableError(f"{register.path!r} can't be taken over from the other owners now")
 
+    async def _refill(self, register: Register, owner: str) -> bool:
+        now = self._members.now
+        owners = now.electorate(register).owners
+        others = tuple(name for name in owners if name != owner)
+        along = Stretches(now, register, owners, self._members.own)
+        while not along.over:
+            brought = await self._bring(now, register, along, others, (owner,))
+            if brought is False:
+                return False
+            if brought:
+                along.go_on()
+        return True
+
     async def is_held(self, now: Obeyed, register: Register) -> bool:
         """Whether all other owners hold everything that this node has of a register, or newer."""
-        mine = await self._members.own.state(Ask(register, None, _ALL_ROWS))
-        electorate = now.electorate(register)
-        others = tuple(name for name in electorate.owners if name != now.me)
-        states = await self._states(now, register, others)
-        if not others or len(states) < len(others) or not mine.complete:
-            return False
-        theirs = [{row.slot: row.ballot for row in state.rows} for state in states.values()]
-        return all(row.ballot <= held.get(row.slot, NEVER) for row in mine.rows for held in theirs)
+        others = tuple(name for name in now.electorate(register).owners if name != now.me)
+        along = Stretches(now, register, (*others, now.me), self._members.own)
+        while others and not along.over:
+            states = await along.read()
+            if len(states) <= len(others):
+                return False
+            mine = states.pop(now.me)
+            theirs = [{row.slot: row.ballot for row in state.rows} for state in states.values()]
+            if not all(row.ballot <= held.get(row.slot, NEVER) for row in mine.rows for held in theirs):
+                return False
+            along.go_on()
+        return along.over
 
     async def is_gone(self, register: Register) -> bool:
         """Whether the register's bucket was deleted, and with it all that was left in it."""
@@ -194,10 +233,17 @@ class Repair:
 
     async def make_whole(self, register: Register) -> bool:
         """Read all that this node has of a register, and mend what is bad; whether all of it is good now."""
-        own = self._members.own
-        state = await own.state(Ask(register, None, _ALL_ROWS))
-        bad = [row for row in state.rows if needs_bytes(row) and not await own.is_whole(register, row)]
-        return all([await self.mend(register, row) for row in bad]) and state.complete
+        now, own = self._members.now, self._members.own
+        along = Stretches(now, register, (now.me,), own)
+        whole = True
+        while not along.over:
+            states = await along.read()
+            if now.me not in states:
+                return False
+            bad = [row for row in states[now.me].rows if needs_bytes(row) and not await own.is_whole(register, row)]
+            whole = all([await self.mend(register, row) for row in bad]) and whole
+            along.go_on()
+        return whole
 
     async def _heal_from_any(self, register: Register, row: Row) -> bool:
         owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]
@@ -220,21 +266,7 @@ class Repair:
             _log.info("%r can't be healed from %s: %s", register.path, owner, error)
         return False
 
-    @staticmethod
-    async def _states(now: Obeyed, register: Register, names: tuple[str, ...]) -> dict[str, KeyState]:
-        """What each of these has, of those that say all of it: an older release stops at so many rows."""
-        message = Ask(register, None, _ALL_ROWS)
-        answers = await asyncio.gather(*(now.replica(name).ask(message) for name in names), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, PeerError | StoreError):
-                raise answer
-        return {
-            name: answer
-            for name, answer in zip(names, answers, strict=True)
-            if isinstance(answer, KeyState) and answer.complete
-        }
-
-    async def _hear_generations(self, now: Obeyed, names: tuple[str, ...]) -> None:
+    async def _hear_generations(self, now: Obeyed, names: Collection[str]) -> None:
         """Learn of each owner, before it is asked what it has, which tombstones it has dropped by then."""
         unknown = [name for name in names if name not in self._generations]
         asked = [now.replica(name).report(ReportAsk()) for name in unknown]
@@ -244,17 +276,28 @@ class Repair:
             elif not isinstance(report, PeerError | StoreError):
                 raise report
 
-    async def _tell(self, now: Obeyed, register: Register, owner: str, state: KeyState, view: View) -> bool:
-        """Install at one owner what is decided and it does not have."""
-        has = {(row.version, row.ballot) for row in state.rows}
-        lacks = [row for row in view.rows.values() if (row.version, row.ballot) not in has]
-        if not lacks:
-            return True
+    async def _tell(
+        self, now: Obeyed, register: Register, owner: str, state: KeyState, view: View, begun: float
+    ) -> bool | None:
+        """Install at one owner what is decided and it does not have; None where only some of it was while that counts.
+
+        `begun` is when this began to be seen.
+        """
+        lacks = _lacks(state, view.rows.values())
         electorate = now.electorate(register)
         if not all(electorate.settled(view.holders[row.slot]) for row in lacks):
             return False  # another write is under way: it will be looked at again
-        writes = tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in lacks)
-        message = Install(register, writes, self._generations.get(owner, 0))
+        for at, rows in enumerate(_batches(lacks)):
+            if at and elapsed_clock() - begun > WINDOW_SECONDS:
+                return None
+            writes = tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in rows)
+            if not await self._install(now, owner, Install(register, writes, self._generations.get(owner, 0))):
+                return False
+        return True
+
+    async def _install(self, now: Obeyed, owner: str, message: Install) -> bool:
+        """Whether an owner has taken these rows, or has no use for them."""
+        register = message.register
         try:
             replica = now.replica(owner)
             vote = await replica.install(message)
@@ -271,7 +314,7 @@ class Repair:
         if vote.outcome == Outcome.OLD:
             self._generations.pop(owner, None)
         if vote.outcome == Outcome.DONE:
-            self.bytes += sum(row.document.size for row in lacks if needs_bytes(row))
+            self.bytes += sum(write.row.document.size for write in message.writes if needs_bytes(write.row))
         return vote.outcome in {Outcome.DONE, Outcome.GONE}
 
 
@@ -286,3 +329,29 @@ def _recent(moments: dict[str, float]) -> tuple[str, ...]:
 def _only(state: KeyState, slot: bytes) -> KeyState:
     """What is known of one slot."""
     return structs.replace(state, rows=tuple(row for row in state.rows if row.slot == slot))
+
+
+def _of(states: Mapping[str, KeyState], names: Collection[str]) -> dict[str, KeyState]:
+    """What these nodes have."""
+    return {name: state for name, state in states.items() if name in names}
+
+
+def _lacks(state: KeyState, rows: Collection[Row]) -> list[Row]:
+    """Those of the rows that are not there."""
+    has = {(row.version, row.ballot) for row in state.rows}
+    return [row for row in rows if (row.version, row.ballot) not in has]
+
+
+def _batches(rows: Collection[Row]) -> Iterator[list[Row]]:
+    """The rows, so many at a time as one message brings."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        more = row.document.size if needs_bytes(row) else 0
+        if batch and (len(batch) >= _MOST_ROWS or size + more > _MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += more
+    if batch:
+        yield batch
