@@ -16,7 +16,7 @@ import msgspec
 
 from moln_node.store import lookup, registers
 from moln_node.store.clock import wall_ms
-from moln_node.store.documents import Flag, LayoutDocument, Parts, RecordDocument
+from moln_node.store.documents import LayoutDocument, Parts, RecordDocument
 from moln_node.store.packing import common
 from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
 from moln_node.store.steps import bucket_register
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 SEGMENTS_IN_RECORD: Final = 4  # an object with more, or with parts, keeps them in a layout, out of the way of listings
 _PAST: Final = 16
-_PAST_MS: Final = 60_000
-_STAMP_BITS: Final = 16
+_PAST_MS: Final = 180_000  # a minute, where one clock is a minute ahead and another one a minute behind
 _LENGTH: Final = 12
 FORGOTTEN: Final = b"\xff"
 
@@ -296,14 +295,14 @@ def _held(found: lookup.Found | None, row: Row, ballot: bytes) -> bytes:
     A new version is known by itself, at whatever ballot it is. What changes or buries a version that was there before
     is known by its ballot alone: that the slot holds the version says nothing.
     """
-    if row.version != ballot:
-        return ballot if _is_done(found, row, ballot) else NEVER
     if found is None:
         return NEVER
-    past = {pair[:_LENGTH]: pair[_LENGTH:] for pair in (_pair(*found), *found[1].past)}
-    if len(found[1].past) == _PAST and row.version < min(past):
-        return FORGOTTEN
-    return past.get(row.version, NEVER)
+    known = (_pair(*found), *found[1].past)
+    sought = row.version if row.version == ballot else row.version + ballot
+    there = next((pair for pair in known if pair.startswith(sought) and len(pair) > _LENGTH), None)
+    if there is not None:
+        return there[_LENGTH:]
+    return FORGOTTEN if len(known[-1]) == _LENGTH and ballot <= known[-1] else NEVER
 
 
 def _pair(version: Version, document: RecordDocument) -> bytes:
@@ -360,24 +359,24 @@ def _apply(
         tx.effects.unnamed.append((register, found[1].body))
     own_ballot = b"" if ballot == row.version else ballot
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
+    past = () if found is None or alone or not document.null else _past(*found, ballot)
     if found is not None and _leaves_bytes(found[1], document):
         parts = lookup.needed_layout(tx.db, found[1].layout).parts if found[1].layout else ()
         tx.remove(bucket_id, key, *found)
         if parts:
             tx.add_layout(write.layout_id, LayoutDocument((), parts))
         layout_id = write.layout_id if parts else 0
-        tx.insert(bucket_id, key, version, msgspec.structs.replace(document, layout=layout_id, past=found[1].past))
+        tx.insert(bucket_id, key, version, msgspec.structs.replace(document, layout=layout_id, past=past))
     elif found is not None and _keeps_bytes(found, row) and not document.tombstone:
         old = found[1]
         kept = msgspec.structs.replace(
-            document, segments=old.segments, layout=old.layout, past=old.past, packing=old.packing
+            document, segments=old.segments, layout=old.layout, past=past, packing=old.packing
         )
         tx.replace(bucket_id, key, found, kept)
     elif alone and document.tombstone:
         if found is not None:
             tx.remove(bucket_id, key, *found)
     else:
-        past = () if found is None or alone or not document.null else _past(*found, version)
         segments, parts, packing = _segments(tx, register, write, ballot, alone=alone)
         if found is not None:
             tx.remove(bucket_id, key, *found)
@@ -396,11 +395,21 @@ def _apply(
         bucket_register.carry_out(tx, register.key, row)
 
 
-def _past(replaced: Version, document: RecordDocument, by: Version) -> tuple[bytes, ...]:
-    """The versions that the null slot lately held, newest first, each with its ballot."""
-    oldest = max(0, by.milliseconds - _PAST_MS) << _STAMP_BITS
-    past = (_pair(replaced, document), *document.past)[:_PAST]
-    return tuple(pair for pair in past if Version.from_bytes(pair[:_LENGTH]).stamp >= oldest)
+def _past(replaced: Version, document: RecordDocument, ballot: bytes) -> tuple[bytes, ...]:
+    """What a null slot that is decided anew lately held, newest first: each version with its ballot.
+
+    Last comes, alone, the newest ballot of what it held before these: what is not newer may have been here. So a clock
+    that is far ahead makes an owner unsure, and never wrong.
+    """
+    since = max(0, Version.from_bytes(ballot).milliseconds - _PAST_MS)
+    before = (_pair(replaced, document), *document.past)
+    kept = tuple(
+        pair
+        for pair in before[:_PAST]
+        if len(pair) > _LENGTH and Version.from_bytes(pair[_LENGTH:]).milliseconds >= since
+    )
+    forgotten = max((pair[-_LENGTH:] for pair in before if pair not in kept), default=NEVER)
+    return (*kept, forgotten) if forgotten else kept
 
 
 def _segments(
@@ -448,10 +457,10 @@ def _end_register(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes, *,
         tx.remove(bucket_id, key, *found)
     if alone:
         return
-    grave = RecordDocument(
-        Flag.TOMBSTONE | Flag.NULL, Version.from_bytes(ballot).milliseconds, 0, "", "", "", {}, {}, {}, "", None, ()
-    )
-    tx.insert(bucket_id, key, Version.from_bytes(ballot), grave)
+    version = Version.from_bytes(ballot)
+    grave = registers.tombstone(ballot, ballot, null=True, now_ms=version.milliseconds).document
+    past = () if found is None else _past(*found, ballot)
+    tx.insert(bucket_id, key, version, msgspec.structs.replace(grave, past=past))
 
 
 def _keep(tx: Transaction, bucket_id: int, key: bytes, ballot: bytes) -> None:
