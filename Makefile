@@ -22,7 +22,7 @@ test: check lab-up ## everything: what CI runs
 	scripts/install-clients
 	scripts/install-monitoring
 	MOLN_TEST_NODES=5 MOLN_TEST_APART=1 $(RUN) pytest -q -n 2 tests/node/s3
-	$(TOGETHER) -n 3 -m "alone or ((clients or monitoring or crash) and not lab)"
+	$(TOGETHER) -n 3 -m "alone or ((clients or monitoring or crash or processes) and not lab)"
 	$(TOGETHER) -n 4 -m "lab and not alone"
 
 .PHONY: check
@@ -39,7 +39,7 @@ lint: ## ruff, mypy --strict, import layers, generated files
 
 .PHONY: unit
 unit: ## the tests that need nothing but Python
-	$(RUN) pytest -q -n 2 --durations 20 -m "not lab and not clients and not monitoring and not crash"
+	$(RUN) pytest -q -n 2 --durations 20 -m "not lab and not clients and not monitoring and not crash and not processes"
 
 .PHONY: pictures
 pictures: lab-up ## the dashboards and the operator's page for docs/, of a cloud on the lab and of an example

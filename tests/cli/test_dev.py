@@ -18,6 +18,8 @@ from moln.dev.banner import banner
 if TYPE_CHECKING:
     from tests.cli.harness import Desk
 
+pytestmark = pytest.mark.processes
+
 EXAMPLE = Path(__file__).parents[2] / "examples/photos-and-archive.yaml"
 KEYS = [
     {"access_key": "ALICEKEY", "secret_key": "alice-secret-key", "id": "alice-id", "name": "Alice", "policy": "admin"},

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.cli.harness import Desk, Dev
 
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("watching")]  # one cloud for most
+
 NAMES = ("n-0", "n-1", "n-2")
 FULL = ("--full", "100")
 """The nodes' volume is this machine's disk: how full that is must not matter here."""

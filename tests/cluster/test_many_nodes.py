@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from tests.cluster.client import Answer, Client
     from tests.cluster.nodes import Cloud, Node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.xdist_group("many nodes"),  # one cloud for all
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 def keys_of(answer: Answer) -> list[str]:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from tests.cluster.client import Client
     from tests.cluster.nodes import Cloud, Node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.xdist_group("node metrics"),  # one cloud for all
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 BODY = bytes(range(256)) * 8192
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from moln_spec.peertls import Mode
 
+pytestmark = pytest.mark.processes
+
 NAMES = ("n0", "n1", "n2")
 FIRST, SECOND = Authority(), Authority()
 BOTH = (FIRST, SECOND)

@@ -6,11 +6,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.cluster.client import Client
 from tests.cluster.nodes import Cloud
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.processes
 
 EVERY_CALL = {"MOLN_SLOW_SECONDS": "0.000001"}
 

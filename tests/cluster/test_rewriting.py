@@ -10,6 +10,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import pytest
 from tests.cluster.client import Client
 from tests.cluster.director import ended
 from tests.cluster.nodes import SECRET, Cloud
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.nodes import Node
+
+pytestmark = pytest.mark.processes
 
 KEPT = 60
 SIZE = 200_000

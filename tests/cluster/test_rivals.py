@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from tests.cluster.client import Answer, Client
     from tests.cluster.nodes import Cloud
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.xdist_group("rivals"),  # one cloud for all
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 _ROUNDS = 4
 _VERSIONS = 5
