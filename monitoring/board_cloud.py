@@ -280,10 +280,12 @@ _REPAIR: Final = Row(
         ),
         lines(
             "Damage",
-            "Copies with wrong bytes that reads met since each node's start, and those of them that were replaced.",
+            "Copies with wrong bytes that reads met since each node's start, and those of them that were replaced; "
+            "those that the last full scrub, or one since, could not replace.",
             "short",
             Query(f"sum(moln_node_damage_found_total{{{HERE}}})", "found"),
             Query(f"sum(moln_node_damage_healed_total{{{HERE}}})", "healed"),
+            Query(f"sum(moln_node_scrub_unhealed{{{HERE}}})", "not healed by a scrub"),
             width=12,
         ),
         lines(

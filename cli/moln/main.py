@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "presign": ("moln.commands.presign:presign", "make a URL that lets anyone read or write one object for a while"),
     "where": ("moln.commands.where:where", "tell which nodes own an object, and what each of them has"),
     "repair": ("moln.commands.repair:repair", "compare all copies, and bring each owner what it lacks"),
+    "scrub": ("moln.commands.scrub:scrub", "read back every copy now, and heal what is damaged"),
     "rebalance": ("moln.commands.rebalance:rebalance", "tell what a change of nodes moves, before or while it does"),
     "rewrite": ("moln.commands.rewrite:rewrite", "bring objects of before to what classes and rules say today"),
     "letters": ("moln.commands.letters:letters", "list, replay or drop writes that could not be brought to all owners"),

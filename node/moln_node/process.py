@@ -91,7 +91,9 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
             await asyncio.to_thread(mapfile.keep, settings.data, cloud_map)
         except mapfile.MapNotKeptError as error:
             raise StartError(str(error), ExitCode.DATA) from error
-        cluster = await Cluster.start(local, cloud_map, settings.name, lambda: secret.current, peer_tls)
+        cluster = await Cluster.start(
+            local, cloud_map, settings.name, lambda: secret.current, peer_tls, settings.scrub_days
+        )
         stack.push_async_callback(cluster.close)
         watch = Watch(settings.data, partial(local.store.look, _read_something), metrics)
         await watch.probe()

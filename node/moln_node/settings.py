@@ -44,6 +44,7 @@ class Settings:
     access_log: bool
     slow_seconds: float
     stop_seconds: float
+    scrub_days: float
     until_stdin_closes: bool
 
 
@@ -64,6 +65,14 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def _days(text: str) -> float:
+    """A number of days, zero or more; ArgumentTypeError."""
+    try:
+        return _seconds(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days") from None
 
 
 def _switch(text: str) -> bool:
@@ -99,6 +108,7 @@ def _parser(environment: Mapping[str, str]) -> _Parser:
     add("slow-seconds", _seconds, "S3 requests that take longer are lines of the log; 0: none", "5")
     add("peer-listen", parse_address, "HOST:PORT of peers, health and metrics", "0.0.0.0:9001")
     add("stop-seconds", _seconds, "longest wait for requests under way after SIGTERM", "25")
+    add("scrub-days", _days, "in about how many days all bytes of the disk are read back; 0: never by itself", "14")
     domains = [name for name in environment.get("MOLN_DOMAIN", "").replace(",", " ").split() if name]
     parser.add_argument(
         "--domain",
@@ -175,5 +185,6 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         access_log=options.access_log,
         slow_seconds=options.slow_seconds or math.inf,
         stop_seconds=options.stop_seconds,
+        scrub_days=options.scrub_days,
         until_stdin_closes=options.until_stdin_closes,
     )

@@ -122,6 +122,18 @@ moln_node_task_progress{cloud="c",kind="rewrite",counter="seconds_left"} 130.0
     assert assess(snapshot).level == Level.HEALTHY
 
 
+def test_a_scrubs_verdict_is_what_the_node_keeps() -> None:
+    """Not what the last task since its start has counted; of a release that keeps none, that."""
+    task = """moln_node_task_progress{cloud="c",kind="scrub",counter="unhealed"} 1.0
+"""
+    kept = """moln_node_scrub_unhealed{cloud="c"} 0.0
+"""
+    said = b'{"ok": true, "checks": []}'
+    assert parse("n-0", said, task, 0.0).bad == 1
+    assert parse("n-0", said, task + kept, 0.0).bad == 0
+    assert parse("n-0", said, kept.replace(" 0.0", " 2.0"), 0.0).bad == 2
+
+
 def test_rates_are_what_happened_between_two_looks() -> None:
     """By the seconds between; the bucket in which the 99th of a hundred requests is; nothing after a restart."""
     before = Counters(at=10, requests=100, errors=1, received=0, sent=1000, latency={0.1: 90, 1: 100, math.inf: 100})
@@ -210,6 +222,16 @@ def test_repair_compares_all_copies(three: tuple[Desk, Dev]) -> None:
     assert (document["differing"], document["bytes"], document["unanswered"], document["findings"]) == (0, 0, 0, [])
     assert document["registers"] >= 6  # the bucket and the key, on three nodes
     assert "0 keys differ, 0 B to bring; 0 put right" in desk.moln("repair").out
+
+
+def test_scrub_reads_back_every_copy(three: tuple[Desk, Dev]) -> None:
+    """On every node; in a cloud that is well nothing is damaged."""
+    desk, _dev = three
+    (document,) = desk.moln("scrub", "--json").documents
+    assert (document["bad"], document["healed"], document["unhealed"], document["findings"]) == (0, 0, 0, [])
+    assert document["records"] >= 6  # the bucket and the key, on three nodes
+    assert document["bytes"] >= 3000
+    assert "read back" in desk.moln("scrub").out
 
 
 def test_rebalance_tells_and_does_nothing(three: tuple[Desk, Dev]) -> None:

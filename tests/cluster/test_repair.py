@@ -215,7 +215,7 @@ async def test_a_scrub_heals_what_it_finds(tmp_path: Path) -> None:
         await own.store.commit(lambda tx: tx.db.execute("UPDATE small SET content = ? WHERE id = ?", wrong) and None)
         for expected in ({"bad": 2, "healed": 2, "unhealed": 0}, {"bad": 0, "healed": 0, "unhealed": 0}):
             report = Progress()
-            await maintenance.scrub(own._local, clusters[2], report, mode="deep")
+            await maintenance.scrub(clusters[2], report, mode="deep")
             assert {name: report.counts[name] for name in expected} == expected, report.findings
         assert clusters[2].repair.healed == 2
         for cluster in clusters[:2]:
@@ -225,7 +225,7 @@ async def test_a_scrub_heals_what_it_finds(tmp_path: Path) -> None:
         _, document = await own.store.look(lambda db: lookup.newest(db, number, b"well"))  # type: ignore[misc]
         spoil(own.store.bodies.path(document.segments[0].id))
         report = Progress()
-        await maintenance.scrub(own._local, clusters[2], report, mode="deep")
+        await maintenance.scrub(clusters[2], report, mode="deep")
         assert (report.counts["bad"], report.counts["healed"], report.counts["unhealed"]) == (1, 0, 1)
         assert (await own.state(Ask(register))).rows[0].live
 

@@ -77,6 +77,7 @@ STORIES = (
         "14m",
     ),
     Story("MolnDamageFound", {node("damage_found_total"): "0x5 1x120"}, "5m", "10m", "90m"),
+    Story("MolnDamageFound", {node("scrub_unhealed"): "0x5 1x120 0x10"}, "5m", "100m", "130m"),
     Story(
         "MolnNodeOffline",
         {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from moln.watching.ask import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from moln.watching.snapshot import Doors
 
@@ -35,14 +35,17 @@ class Task(BaseModel):
     error: str
 
 
-def run(doors: Doors, request: Request) -> Mapping[str, Task]:
-    """Let every node do it, and wait for the end: each node's task by its name."""
+def run(
+    doors: Doors, request: Request, watch: Callable[[Mapping[str, Task]], None] = lambda _: None
+) -> Mapping[str, Task]:
+    """Let every node do it, and wait for the end: each node's task by its name. `watch` sees them meanwhile."""
     with doors.http as http:
         tasks = {
             name: ask(http, address, doors.secret, "/v1/tasks", Task, post=request)
             for name, address in doors.addresses.items()
         }
         while running := [name for name, task in tasks.items() if task.state == "running"]:
+            watch(tasks)
             time.sleep(_POLL_SECONDS)
             for name in running:
                 path = f"/v1/tasks/{tasks[name].id}"

@@ -24,6 +24,7 @@ _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=5.0)
 _MOVING: Final = "moln_node_moving_registers"
 _MOVING_LEFT: Final = "moln_node_moving_seconds_left"
 _TASK: Final = "moln_node_task_progress"
+_UNHEALED: Final = "moln_node_scrub_unhealed"
 _RUNNING: Final = "moln_node_task_running"
 _REWRITING: Final = ("reassign", "rewrite")
 """The kinds of maintenance that `moln rewrite` is."""
@@ -62,7 +63,7 @@ class Page:
         moving: registers whose owners change: done, and total by estimate; both 0 where nothing moves.
         seconds_left: how long that goes on, where the node can tell.
         in_flight: S3 requests under way.
-        bad: damaged copies that its last scrub found, and could not heal.
+        bad: damaged copies that its last full scrub, or one since, found and could not heal.
         counters: what rates are made of.
     """
 
@@ -145,7 +146,9 @@ def parse(name: str, health: bytes, metrics: str, now: float) -> Page:
         moving=(int(total(_MOVING, state="done")), int(total(_MOVING, state="total"))),
         seconds_left=next((sample.value for sample in found[_MOVING_LEFT]), None),
         in_flight=int(total("moln_s3_requests_in_flight")),
-        bad=int(total(_TASK, kind="scrub", counter="unhealed" if heals else "bad")),
+        bad=int(
+            total(_UNHEALED) if found[_UNHEALED] else total(_TASK, kind="scrub", counter="unhealed" if heals else "bad")
+        ),
         rewriting=(
             (int(total(_TASK, kind=rewriting, counter="versions")), int(total(_TASK, kind=rewriting, counter="total")))
             if rewriting

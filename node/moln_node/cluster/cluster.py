@@ -22,6 +22,7 @@ from moln_node.cluster.passes import Passes
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
 from moln_node.cluster.routes import add_routes
+from moln_node.cluster.scrubbing import DAYS, Scrubbing
 from moln_node.cluster.shedding import Shedding
 from moln_node.cluster.sweep import Sweep
 from moln_node.cluster.tending import tend
@@ -43,9 +44,10 @@ class Cluster:
     Attributes:
         objects: the whole cloud's objects.
         members: who is in the cloud.
+        scrubbing: the reading back of its disk.
     """
 
-    def __init__(self, local: LocalStore, members: Members, clock: BallotClock) -> None:
+    def __init__(self, local: LocalStore, members: Members, clock: BallotClock, scrub_days: float = DAYS) -> None:
         self.members = members
         self._local = local
         self.registers = Registers(members, clock)
@@ -68,6 +70,7 @@ class Cluster:
         self.sweep = Sweep(members, local.store, self.objects.abort_upload)
         self.graves = Graves(members)
         self.unnamed = Unnamed(members, self.registers)
+        self.scrubbing = Scrubbing(local.store, self.repair, scrub_days)
         local.store.unnamed = self.unnamed.notice
         members.own.strays = self.strays
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,6 +83,7 @@ class Cluster:
         me: str,
         secret: Callable[[], str],
         tls: PeerTls | None = None,
+        scrub_days: float = DAYS,
     ) -> Self:
         """Become a node of the cloud.
 
@@ -89,10 +93,12 @@ class Cluster:
             me: its name there.
             secret: gives the cloud secret, as it is now.
             tls: what it shows to other nodes and whom it trusts; None where port 9001 is plain HTTP.
+            scrub_days: in about how many days it reads back all of its disk; 0: never by itself.
         """
         members = Members(local, cloud_map, me, secret, tls)
-        cluster = cls(local, members, await BallotClock.start(local.store, members.now.number))
+        cluster = cls(local, members, await BallotClock.start(local.store, members.now.number), scrub_days)
         await cluster.joining.begin()
+        await cluster.scrubbing.begin()
         work = {
             "hints": members.hints.run,
             "owed": members.owed.run,
@@ -103,6 +109,7 @@ class Cluster:
             "shedding": cluster.shedding.run,
             "joining": cluster.joining.run,
             "staging": members.own.tidy,
+            "scrub": cluster.scrubbing.run,
         }
         cluster._tasks = [asyncio.create_task(tend(name, job), name=f"moln-{name}") for name, job in work.items()]
         return cluster

@@ -15,7 +15,6 @@ from moln_node.cluster.reassigning import Reassigning
 from moln_node.cluster.rewriting import Rewriting
 from moln_node.cluster.sight import Sight
 from moln_node.store import orphans as store_orphans
-from moln_node.store import registers
 from moln_node.store.errors import CorruptError, NoSuchBucketError
 from moln_node.store.registers import Register, Space
 from moln_spec.version import Version
@@ -24,36 +23,19 @@ if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.local import LocalStore
     from moln_node.cluster.walking import Scope
-    from moln_node.store.documents import RecordDocument
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
 
 Letters = Literal["list", "replay", "drop"]
 
 
-async def scrub(
-    local: LocalStore, cluster: Cluster, report: Report, *, mode: Mode = "deep", sample_percent: float = 1.0
-) -> None:
-    """Read back what the node holds, and heal what is bad from another owner.
+async def scrub(cluster: Cluster, report: Report, *, mode: Mode = "deep", sample_percent: float = 1.0) -> None:
+    """Read back what the node holds, now, and heal what is bad from another owner.
 
     Counts records, bodies, bytes, bad, versions with bad bytes that are healed, and those unhealed, with whatever else
     can't be. Each bad one is a finding.
     """
-
-    async def mend(number: int, key: bytes, version: Version, document: RecordDocument) -> bool:
-        register = _register(local, number, key.decode())
-        return register is not None and await cluster.repair.mend(register, registers.wire_row(version, document))
-
-    await local.store.scrub(report, mode, sample_percent, mend)
-
-
-def _register(local: LocalStore, number: int, key: str) -> Register | None:
-    """The register whose rows carry that number; None for a bucket's own, or where the bucket is gone."""
-    for row in local.store.buckets.values():
-        for space in registers.IN_BUCKETS:
-            if registers.number(space, row.id) == number:
-                return Register(space, key, row.bucket.name, row.incarnation)
-    return None
+    await cluster.scrubbing.now(report, mode, sample_percent)
 
 
 async def collect(local: LocalStore, report: Report) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moln_node.cluster.passes import Progress
+    from moln_node.cluster.scrubbing import State as Scrubs
     from moln_node.peer.node import Node
     from moln_node.peer.tasks import Task, TaskBoard
     from moln_node.store.activity import Activity
@@ -75,6 +76,7 @@ class Figures:
         strays: registers held here and owned by others; None while unknown.
         totals: what repair has done, and what came to nothing, since the start.
         swept: when every register was last compared with the other owners', in seconds since 1970; None before.
+        scrubs: what is known of its scrubs.
         tasks: the last task of each kind.
         ends: what it uses that ends.
         activity: what its store does.
@@ -95,6 +97,7 @@ class Figures:
     strays: int | None
     totals: Totals
     swept: float | None
+    scrubs: Scrubs
     tasks: Mapping[str, Task]
     ends: Ends
     activity: Activity
@@ -134,6 +137,7 @@ async def gather(node: Node, board: TaskBoard, ends: Ends) -> Figures:
             unanswered=cluster.members.session.unanswered,
         ),
         swept=cluster.sweep.ended,
+        scrubs=cluster.scrubbing.state,
         tasks=tasks,
         ends=ends,
         activity=store.activity(),

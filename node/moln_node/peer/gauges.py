@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from moln_node.cluster.scrubbing import State as Scrubs
     from moln_node.peer.figures import Figures
     from moln_node.peer.tasks import Task
     from moln_node.store.activity import Activity
@@ -54,6 +55,11 @@ class Gauges:
         )
         self._task_bytes = gauge("moln_node_task_bytes", "Bytes that it went through.", "kind")
         self._ended = gauge("moln_node_task_ended_timestamp_seconds", "When it ended, and how.", "kind", "state")
+        self._scrub_bytes = gauge("moln_node_scrub_bytes", "Bytes that the last full scrub of the disk read.")
+        self._scrub_copies = gauge("moln_node_scrub_copies", "What it found: bad, of them healed or not.", "state")
+        self._scrub_unhealed = gauge(
+            "moln_node_scrub_unhealed", "Damaged copies that the last full scrub, or one since, could not heal."
+        )
         self._moving = gauge(
             "moln_node_moving_registers", "Registers here whose owners change: done, and total by estimate.", "state"
         )
@@ -97,6 +103,7 @@ class Gauges:
         self._keys.clear()
         for key, (end, _) in figures.ends.keys.items():
             self._keys.labels(key).set(end)
+        self._show_scrubs(figures.scrubs)
         self._show_tasks(figures.tasks)
         self._known_later.show("moln_node_strays", "Registers held here and owned by others.", figures.strays)
         self._known_later.show(
@@ -121,6 +128,18 @@ class Gauges:
         self._lanes.labels("write").set(activity.waiting_writes)
         self._lanes.labels("read").set(activity.waiting_reads)
         self._garbage.set(activity.garbage)
+
+    def _show_scrubs(self, scrubs: Scrubs) -> None:
+        ended, last = scrubs.ended_ms, scrubs.last
+        self._known_later.show(
+            "moln_node_scrub_ended_timestamp_seconds",
+            "When the last full scrub of the disk ended.",
+            None if ended is None else ended / 1000,
+        )
+        self._scrub_bytes.set(last.bytes)
+        for state, number in (("bad", last.bad), ("healed", last.healed), ("unhealed", last.unhealed)):
+            self._scrub_copies.labels(state).set(number)
+        self._scrub_unhealed.set(scrubs.unhealed)
 
     def _show_tasks(self, tasks: Mapping[str, Task]) -> None:
         for gauge in (self._running, self._progress, self._task_bytes, self._ended):

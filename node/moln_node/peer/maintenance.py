@@ -19,7 +19,7 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
     """Every kind of maintenance that this release has."""
 
     async def scrub(request: TaskRequest, progress: Progress) -> None:
-        await maintenance.scrub(local, cluster, progress, mode=request.mode, sample_percent=request.sample_percent)
+        await maintenance.scrub(cluster, progress, mode=request.mode, sample_percent=request.sample_percent)
 
     async def collect(_: TaskRequest, progress: Progress) -> None:
         await maintenance.collect(local, progress)

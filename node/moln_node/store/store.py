@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from moln_node.store.reading import FileBytes, Held
     from moln_node.store.registers import Register
     from moln_node.store.report import Report
-    from moln_node.store.scrub import Mend, Mode
+    from moln_node.store.scrub import Course, Mend, Mode
     from moln_node.store.state import State
     from moln_node.store.transaction import BucketRow, Effects, Transaction
 
@@ -219,10 +219,10 @@ class Store:
         """Remove now what nothing refers to and nobody reads; how many files that were."""
         return await self._collector.collect()
 
-    async def scrub(self, report: Report, mode: Mode, sample_percent: float, mend: Mend) -> None:
+    async def scrub(self, report: Report, mode: Mode, sample_percent: float, mend: Mend, course: Course) -> None:
         """Read back what the store holds; see `scrub`."""
         share = {"light": 0.0, "deep": 1.0, "sampled": sample_percent / 100}[mode]
-        await Scrub(self, self._threads, self._path, report, share, mend).run()
+        await Scrub(self, self._threads, self._path, report, share, mend, course).run()
 
     def _commit_failed(self) -> None:
         """Called on the writing lane."""

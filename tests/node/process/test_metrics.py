@@ -135,6 +135,10 @@ def test_maintenance_is_followed(node: Node) -> None:
     begun = time.time()
     task = node.call("POST", "/v1/tasks", {"kind": "scrub"})[1]
     wait_until("the scrub", lambda: node.call("GET", f"/v1/tasks/{task['id']}")[1]["state"] == "done")
+    assert value(node, "moln_node_scrub_ended_timestamp_seconds") >= begun - 1
+    assert value(node, "moln_node_scrub_bytes") >= 1000
+    assert [value(node, "moln_node_scrub_copies", state=state) for state in ("bad", "healed", "unhealed")] == [0, 0, 0]
+    assert value(node, "moln_node_scrub_unhealed") == 0
     assert value(node, "moln_node_task_running", kind="scrub") == 0
     assert value(node, "moln_node_task_progress", kind="scrub", counter="records") >= 1
     assert value(node, "moln_node_task_progress", kind="scrub", counter="bad") == 0

@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert {settings.listen.host, settings.peer_listen.host} == {EVERYWHERE}
     assert (settings.domains, settings.ready_file, settings.log_format) == ((), None, "json")
     assert settings.slow_seconds == 5
+    assert settings.scrub_days == 14
 
 
 def test_every_flag_is_an_environment_variable_and_the_flag_wins() -> None:

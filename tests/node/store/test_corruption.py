@@ -84,7 +84,7 @@ async def seen_after_flip(data: Path, whole: Everything) -> bool:
                     except CorruptError:
                         continue
             notes = Notes()
-            await maintenance.scrub(objects.local, objects.cluster, notes)
+            await maintenance.scrub(objects.cluster, notes)
             return noticed or notes.counts["bad"] > 0
     except (CorruptError, UnsupportedFormatError):
         return True
@@ -193,7 +193,7 @@ async def test_documents_are_checked_below_the_pages(tmp_path: Path) -> None:
             " || substr(document, 2) AS BLOB)"
         )
         notes = Notes()
-        await maintenance.scrub(objects.local, objects.cluster, notes, mode="light")
+        await maintenance.scrub(objects.cluster, notes, mode="light")
         assert notes.counts["bad"] >= 2
     with pytest.raises(CorruptError):
         await Node.start(tmp_path, cloud_map())
@@ -207,9 +207,9 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
     flip(first, length // 2, 3)
     async with running(data) as objects:
         light, deep, sampled = Notes(), Notes(), Notes()
-        await maintenance.scrub(objects.local, objects.cluster, light, mode="light")
-        await maintenance.scrub(objects.local, objects.cluster, deep, mode="deep")
-        await maintenance.scrub(objects.local, objects.cluster, sampled, mode="sampled", sample_percent=100)
+        await maintenance.scrub(objects.cluster, light, mode="light")
+        await maintenance.scrub(objects.cluster, deep, mode="deep")
+        await maintenance.scrub(objects.cluster, sampled, mode="sampled", sample_percent=100)
         assert light.counts["bad"] == 0
         assert (deep.counts["bad"], sampled.counts["bad"]) == (1, 1)
         assert any("bucket/large/STANDARD is damaged" in finding for finding in deep.findings)
@@ -220,7 +220,7 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
         await maintenance.verify(objects.local, verify, BUCKET, "large/ZSTD")
         assert verify.counts == {"bytes": LARGE, "bad": 0}
         first.unlink()
-        await maintenance.scrub(objects.local, objects.cluster, light, mode="light")
+        await maintenance.scrub(objects.cluster, light, mode="light")
         assert light.counts["bad"] == 1
         with pytest.raises(StoreError):
             await maintenance.verify(objects.local, verify, BUCKET, "no such key")
@@ -363,10 +363,10 @@ async def test_a_small_body_or_a_layout_that_is_gone_is_found(tmp_path: Path) ->
         await objects.complete_upload(BUCKET, "parts", upload.id, [part], Sealed("e-1"))
         await put(objects, "whole", bytes(LARGE))
         notes = Notes()
-        await maintenance.scrub(objects.local, objects.cluster, notes)
+        await maintenance.scrub(objects.cluster, notes)
         assert notes.findings == []
         await objects.store.commit(lambda tx: tx.db.execute("DELETE FROM small").fetchall())
-        await maintenance.scrub(objects.local, objects.cluster, notes)
+        await maintenance.scrub(objects.cluster, notes)
         assert notes.counts["bad"] == len(notes.findings) == 2
         for key in ("small", "parts"):
             assert any(f"{BUCKET}/" in found and key in found for found in notes.findings), notes.findings

@@ -126,7 +126,7 @@ async def check(directory: Path, allowed: dict[str, set[str]]) -> dict[str, str]
         for key, possible in allowed.items():
             assert key in states or ABSENT in possible, f"{key} is gone, {possible} acknowledged (seed {SEED})"
         notes = Notes()
-        await maintenance.scrub(objects.local, objects.cluster, notes)
+        await maintenance.scrub(objects.cluster, notes)
         assert notes.findings == [], f"MOLN_CRASH_SEED={SEED}"
         usage = await objects.bucket_usage(BUCKET)
         assert (usage.objects, usage.bytes) == (len(records), size)

@@ -91,7 +91,7 @@ async def test_equal_bodies_written_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(put_shared(objects, str(n), data) for n in range(8)))
         await objects.store.collect()
         notes = Notes()
-        await maintenance.scrub(objects.local, objects.cluster, notes)
+        await maintenance.scrub(objects.cluster, notes)
         assert notes.counts["bad"] == 0
         assert len(files(tmp_path)) == notes.counts["bodies"]
         once = notes.counts["bodies"]

@@ -250,7 +250,7 @@ class Store(RuleBasedStateMachine):
         """At the end nothing is damaged, and with the last object the last file goes."""
         try:
             notes = Notes()
-            self.run(maintenance.scrub(self.objects.local, self.objects.cluster, notes))
+            self.run(maintenance.scrub(self.objects.cluster, notes))
             assert notes.findings == []
             for record in self.run(self.objects.list_versions(BUCKET)).records:
                 self.run(self.objects.delete(BUCKET, record.key, record.version_id))

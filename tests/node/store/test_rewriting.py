@@ -90,7 +90,7 @@ async def head(objects: Node, one: Record) -> Record:
 async def sound(objects: Node) -> None:
     """A scrub finds nothing, and no file is left over."""
     notes = Notes()
-    await maintenance.scrub(objects.local, objects.cluster, notes)
+    await maintenance.scrub(objects.cluster, notes)
     await maintenance.orphans(objects.local, notes)
     assert notes.findings == []
 
