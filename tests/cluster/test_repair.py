@@ -15,6 +15,8 @@ from tests.node.store.test_corruption import flip
 from moln_node.cluster import maintenance
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.messages import Ask
+from moln_node.cluster.silence import Silence
+from moln_node.cluster.stretches import Stretches
 from moln_node.peer.tasks import Progress
 from moln_node.store import lookup
 from moln_node.store.errors import StorageFullError, StoreError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from moln_node.cluster.cluster import Cluster
     from moln_node.store.model import Record
+    from moln_node.store.scan import Page
     from moln_node.store.transaction import Transaction
 
 LIKE = CloudMap(cloud="test", uid="test", epoch=1, nodes=(MapNode(name="n", number=0, address="x:1", pool="test"),))
@@ -114,6 +117,37 @@ async def test_a_missed_write_is_made_up_for_by_its_hint(tmp_path: Path) -> None
         await put(clusters[0], "k", b"body" * 40_000)
         own.voting = True
         await agree(clusters, Register(where.space, "k", where.bucket, where.incarnation))
+
+
+async def test_who_does_not_answer_is_not_waited_for_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other owners get what they lack meanwhile, and it is no more than a try until it has all of it too."""
+    now = 0.0
+    silence = Silence(lambda: now)
+    asked: list[str] = []
+    really = Stretches._scan
+
+    async def scan(along: Stretches, name: str) -> Page:
+        asked.append(name)
+        return await really(along, name)
+
+    async with three(tmp_path) as (clusters, where):
+        await put(clusters[0], "k", b"body")
+        register = Register(where.space, "k", where.bucket, where.incarnation)
+        await agree(clusters, register)
+        monkeypatch.setattr(Stretches, "_scan", scan)
+        own, away = clusters[1].members.own, clusters[2].members.own
+        away.voting = False
+        assert not await clusters[0].repair.run(register, silence=silence)
+        assert asked.count(clusters[2].members.me) == 1
+        await own.store.commit(lambda tx: forget(tx, b"k"))
+        assert not await clusters[0].repair.run(register, silence=silence)
+        assert (await own.state(Ask(register))).rows
+        assert asked.count(clusters[2].members.me) == 1
+        away.voting = True
+        now += 1.0
+        assert await clusters[0].repair.run(register, silence=silence)
 
 
 async def test_a_damaged_copy_is_not_served_and_heals(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Cluster:
         members.registers = self.registers
         self.repair = members.repair = Repair(members, self.registers)
         members.own.damaged = self.repair.damaged
-        members.hints = Hints(local.store, self.repair.run)
+        members.hints = Hints(local.store, lambda register, silence: self.repair.run(register, silence=silence))
         members.owed = Owed(
             local.store,
             self.registers.deliver,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.quorum import View
     from moln_node.cluster.registers import Registers
+    from moln_node.cluster.silence import Silence
     from moln_node.store.registers import KeyState, Row
 
 _MOST_ROWS: Final = 100
@@ -80,23 +81,28 @@ class Repair:
         """How many things are damaged here that no other owner had good a moment ago."""
         return len(_recent(self._lost))
 
-    async def run(self, register: Register, beside: str = "") -> bool:
+    async def run(self, register: Register, beside: str = "", silence: Silence | None = None) -> bool:
         """Whether every owner has now all that was decided; False where one could not be asked or told.
 
-        `beside` is a node that is no owner, and whose rows the owners get too.
+        `beside` is a node that is no owner, and whose rows the owners get too. With `silence` those that gave no answer
+        a moment ago are not asked.
         """
         now = self._members.now
         owners = now.electorate(register).owners
-        along = Stretches(now, register, dict.fromkeys((*owners, beside) if beside else owners))
-        everywhere = True
-        while not along.over:
-            try:
-                brought = await self._bring(now, register, along, owners, owners, beside)
-            except NoSuchBucketError:
-                return True
-            if brought is not None:
-                everywhere = everywhere and brought
-                along.go_on()
+        asked = owners if silence is None else silence.spare(owners)
+        along = Stretches(now, register, dict.fromkeys((*asked, beside) if beside else asked))
+        everywhere = len(asked) == len(owners)
+        try:
+            while not along.over:
+                brought = await self._bring(now, register, along, owners, asked, beside)
+                if brought is not None:
+                    everywhere = everywhere and brought
+                    along.go_on()
+        except NoSuchBucketError:
+            return True
+        finally:
+            if silence is not None:
+                silence.heard(asked, set(asked) - along.silent)
         return everywhere
 
     async def lacking(self, register: Register) -> dict[str, Lack]:

@@ -36,6 +36,7 @@ class Stretches:
 
     Attributes:
         over: there is no further one.
+        silent: the nodes that at some time gave no answer.
     """
 
     def __init__(self, now: Obeyed, register: Register, names: Iterable[str], own: LocalReplica | None = None) -> None:
@@ -48,6 +49,7 @@ class Stretches:
         self._end: bytes | None = None
         self._null_is_left = self._at_null = False
         self.over = False
+        self.silent: set[str] = set()
 
     def go_on(self) -> None:
         """Step to the next stretch, below the one that was read."""
@@ -84,7 +86,9 @@ class Stretches:
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, PeerError | StoreError):
                 raise answer
-        return {name: answer for name, answer in zip(self._names, answers, strict=True) if isinstance(answer, kind)}
+        told = {name: answer for name, answer in zip(self._names, answers, strict=True) if isinstance(answer, kind)}
+        self.silent.update(set(self._names) - told.keys())
+        return told
 
     async def _ask(self, name: str) -> KeyState:
         message = Ask(self._register, NULL_SLOT)
