@@ -12,10 +12,10 @@ from tests.cluster.in_process import running
 from tests.cluster.test_repair import LIKE, agree, forget, put
 from tests.cluster.test_two_lists import changing, silence
 
-from moln_node.cluster import maintenance, owed
+from moln_node.cluster import owed
 from moln_node.cluster.errors import UnavailableError
 from moln_node.cluster.messages import Ask, Prepare
-from moln_node.peer.tasks import Progress
+from moln_node.peer import letters
 from moln_node.store.errors import NoSuchKeyError
 from moln_node.store.model import Bucket, Precondition, Versioning
 from moln_node.store.registers import Register, Space
@@ -337,16 +337,48 @@ async def test_what_can_not_be_delivered_is_a_dead_letter(tmp_path: Path, monkey
         while await owing(spots.owners[0]) != (0, 1):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
-        told = Progress()
-        await maintenance.letters(spots.owners[0], told, action="list")
-        assert told.counts == {"letters": 1, "bytes": 6, "owed": 0}
-        assert told.findings[0].startswith(f"room/k: version {record.version.encode()}, 6 bytes: ")
+        queue = spots.owners[0].members.owed
+        told = await letters.page(queue, letters.LettersAsk())
+        (letter,) = told.letters
+        assert (letter.path, letter.version, letter.bytes) == ("room/k", record.version.encode(), 6)
+        assert letter.reason
         spots.only(0, 1, 2)
         await asyncio.sleep(0.3)
         assert await owing(spots.owners[0]) == (0, 1)
-        await maintenance.letters(spots.owners[0], Progress(), action="replay")
+        wish = letters.Settle.model_validate({"action": "replay", "letters": [letter.id]})
+        assert (await letters.settle(queue, wish)).settled == 1
         assert [row.document.etag for row in await spots.converged()] == [record.etag]
         assert await owing(spots.owners[0]) == (0, 0)
+
+
+async def test_only_letters_that_were_shown_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are told, page after page; one that is named is dropped, and one that is none any more stays."""
+    monkeypatch.setattr(owed, "MOST_TRIES", 1)
+    monkeypatch.setattr(letters, "_PAGE", 4)
+    async with five(tmp_path) as spots:
+        await spots.clusters[0].objects.set_bucket("room", versioning=Versioning.ENABLED)
+        spots.only(0)
+        queue = spots.owners[0].members.owed
+        made = {(await spots.put(0, b"letter")).version.encode() for _ in range(10)}
+        deadline = time.monotonic() + _SECONDS
+        while await owing(spots.owners[0]) != (0, 10):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        pages = [await letters.page(queue, letters.LettersAsk())]
+        while pages[-1].next is not None:
+            pages.append(await letters.page(queue, letters.LettersAsk.model_validate({"after": pages[-1].next})))
+        told = [letter for page in pages for letter in page.letters]
+        assert {letter.version for letter in told} == made
+        assert [len(page.letters) for page in pages] == [4, 4, 2]
+
+        async def settle(action: str, *wanted: letters.Letter) -> int:
+            wish = {"action": action, "letters": [letter.id for letter in wanted]}
+            return (await letters.settle(queue, letters.Settle.model_validate(wish))).settled
+
+        monkeypatch.setattr(owed, "MOST_TRIES", 1000)
+        assert await settle("replay", told[0]) == 1
+        assert await settle("drop", told[0], told[1]) == 1
+        assert await owing(spots.owners[0]) == (1, 8)
 
 
 async def test_a_node_that_leaves_is_not_empty_while_it_owes(tmp_path: Path) -> None:

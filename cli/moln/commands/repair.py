@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from pydantic import Field
 
-from moln.commands.tasks import Request, run
+from moln.commands.tasks import Request, run, unlisted, unlisted_words
 from moln.errors import CliError, Exit
 from moln.output import Output, size_text
 from moln.watching.choose import with_source
@@ -30,15 +30,14 @@ class _Request(Request):
 def repair(source: Source, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 (click passes flags so)
     """Compare all copies of everything, and bring each owner what it lacks.
 
-    The cloud does so by itself, from time to time and where it knows of a missed write; this does it now. Of a node at
-    most a hundred keys are listed; the sums are of all.
+    The cloud does so by itself, from time to time and where it knows of a missed write; this does it now.
     """
     done = run(source.doors(), _Request(dry_run=dry_run))
     names = ("registers", "differing", "rows", "bytes", "repaired", "unanswered")
     total = {name: sum(task.progress.get(name, 0) for task in done.values()) for name in names}
     findings = [finding for task in done.values() for finding in task.findings]
-    document = {"dry_run": dry_run, **total, "findings": findings}
-    Output(as_json).show(document, "\n".join([*findings, _sum(total, dry_run=dry_run)]))
+    document = {"dry_run": dry_run, **total, "findings": findings, "unlisted": unlisted(done)}
+    Output(as_json).show(document, "\n".join([*findings, *unlisted_words(done), _sum(total, dry_run=dry_run)]))
     failed = {name: task.error for name, task in done.items() if task.state != "done"}
     if failed:
         raise CliError("; ".join(f"{name}: {why or 'it did not end'}" for name, why in failed.items()))

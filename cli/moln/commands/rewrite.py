@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from pydantic import Field
 
-from moln.commands.tasks import Request, run
+from moln.commands.tasks import Request, run, unlisted, unlisted_words
 from moln.errors import CliError, Exit
 from moln.output import Output, size_text
 from moln.watching.choose import with_source
@@ -39,7 +39,7 @@ def rewrite(source: Source, bucket: str, prefix: str, dry_run: bool, as_json: bo
     that rules would have in another class get that one, but for those whose class a client asked for. Then every node
     packs what is on its disk as its class says: compression, its level, deduplication. Contents, ETags, version ids and
     times stay, and clients go on meanwhile. It is paced: `moln status` shows how far it is, also when this command was
-    stopped. Asked for again it does what is left. Of a node at most a hundred keys are listed; the sums are of all.
+    stopped. Asked for again it does what is left.
     """
     doors = source.doors()
     moved = run(doors, _Request(kind="reassign", dry_run=dry_run, bucket=bucket, prefix=prefix))
@@ -51,8 +51,10 @@ def rewrite(source: Source, bucket: str, prefix: str, dry_run: bool, as_json: bo
     }
     findings = [finding for task in moved.values() for finding in task.findings]
     findings += [f"{name}: {finding}" for name, task in sorted(packed.items()) for finding in task.findings]
-    document = {"dry_run": dry_run, "classes": classes, "copies": copies, "findings": findings}
-    Output(as_json).show(document, "\n".join([*findings, _words(classes, copies, dry_run=dry_run)]))
+    more = unlisted(moved) + unlisted(packed)
+    document = {"dry_run": dry_run, "classes": classes, "copies": copies, "findings": findings, "unlisted": more}
+    cuts = [*unlisted_words(moved), *unlisted_words(packed)]
+    Output(as_json).show(document, "\n".join([*findings, *cuts, _words(classes, copies, dry_run=dry_run)]))
     _require_done(packed)
     if classes["unanswered"]:
         raise CliError(f"of {classes['unanswered']} versions too few owners answer: try again later", Exit.UNREACHABLE)

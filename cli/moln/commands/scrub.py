@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from moln.commands.tasks import Request, run
+from moln.commands.tasks import Request, run, unlisted, unlisted_words
 from moln.errors import CliError, Exit
 from moln.output import Output, size_text
 from moln.watching.choose import with_source
@@ -31,12 +31,13 @@ def scrub(source: Source, as_json: bool) -> None:  # noqa: FBT001 (click passes 
 
     Every node does so by itself, slowly, again and again (`--scrub-days` of moln-node); this does it now, as fast as
     the disks can, one object of a node at a time. A node goes on with it when this command is stopped. On a terminal it
-    shows how far it is. Of a node at most a hundred findings are listed; the sums are of all.
+    shows how far it is.
     """
     done = run(source.doors(), _Request(), _show if sys.stderr.isatty() else lambda _: None)
     total = _sums(done)
     findings = [f"{name}: {finding}" for name, task in sorted(done.items()) for finding in task.findings]
-    Output(as_json).show({**total, "findings": findings}, "\n".join([*findings, _words(total)]))
+    document = {**total, "findings": findings, "unlisted": unlisted(done)}
+    Output(as_json).show(document, "\n".join([*findings, *unlisted_words(done), _words(total)]))
     failed = {name: task.error for name, task in done.items() if task.state != "done"}
     if failed:
         raise CliError("; ".join(f"{name}: {why or 'it did not end'}" for name, why in failed.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from moln.watching.snapshot import Doors
 
 _POLL_SECONDS: Final = 0.3
+_MANY: Final = 100
+"""Findings in one answer after which the next is asked for at once, before the node has more than it keeps."""
 
 
 class Request(BaseModel):
@@ -24,7 +27,13 @@ class Request(BaseModel):
 
 
 class Task(BaseModel):
-    """How far a node is with it."""
+    """How far a node is with it.
+
+    Attributes:
+        findings: all of them, read as they came.
+        first: how many findings are before these.
+        unlisted: findings that the node did not keep, because they were too many to be read in time.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -32,6 +41,8 @@ class Task(BaseModel):
     state: str
     progress: dict[str, int]
     findings: tuple[str, ...]
+    first: int = 0
+    unlisted: int = 0
     error: str
 
 
@@ -44,10 +55,37 @@ def run(
             name: ask(http, address, doors.secret, "/v1/tasks", Task, post=request)
             for name, address in doors.addresses.items()
         }
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        new = _take(tasks, found)
         while running := [name for name, task in tasks.items() if task.state == "running"]:
             watch(tasks)
-            time.sleep(_POLL_SECONDS)
+            if new < _MANY:
+                time.sleep(_POLL_SECONDS)
             for name in running:
                 path = f"/v1/tasks/{tasks[name].id}"
-                tasks[name] = ask(http, doors.addresses[name], doors.secret, path, Task)
-    return tasks
+                read = {"read": str(len(found[name]))}
+                tasks[name] = ask(http, doors.addresses[name], doors.secret, path, Task, read)
+            new = _take({name: tasks[name] for name in running}, found)
+    return {name: task.model_copy(update={"findings": tuple(found[name])}) for name, task in tasks.items()}
+
+
+def _take(tasks: Mapping[str, Task], found: Mapping[str, list[str]]) -> int:
+    """Add the findings that are not known yet, of an older release's answer too; how many of a node at most."""
+    most = 0
+    for name, task in tasks.items():
+        known = found[name]
+        new = task.findings[len(known) - task.first :]
+        known.extend(new)
+        most = max(most, len(new))
+    return most
+
+
+def unlisted(tasks: Mapping[str, Task]) -> int:
+    """How many findings of all nodes are not in their lists."""
+    return sum(task.unlisted for task in tasks.values())
+
+
+def unlisted_words(tasks: Mapping[str, Task]) -> list[str]:
+    """A line that says so; none where all are there."""
+    number = unlisted(tasks)
+    return [f"... and {number} more, too many to be listed"] if number else []

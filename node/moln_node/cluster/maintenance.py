@@ -6,7 +6,7 @@ done; cancelling it leaves everything as consistent as it was.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from moln_node.cluster import comparing, records
 from moln_node.cluster.messages import Ask
@@ -17,7 +17,6 @@ from moln_node.cluster.sight import Sight
 from moln_node.store import orphans as store_orphans
 from moln_node.store.errors import CorruptError, NoSuchBucketError
 from moln_node.store.registers import Register, Space
-from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from moln_node.cluster.cluster import Cluster
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from moln_node.cluster.walking import Scope
     from moln_node.store.report import Report
     from moln_node.store.scrub import Mode
-
-Letters = Literal["list", "replay", "drop"]
 
 
 async def scrub(cluster: Cluster, report: Report, *, mode: Mode = "deep", sample_percent: float = 1.0) -> None:
@@ -98,26 +95,6 @@ async def rewrite(local: LocalStore, cluster: Cluster, report: Report, scope: Sc
     `reassign` would give, and each that differs is a finding.
     """
     await Rewriting(local, cluster, report, scope).run(dry_run=dry_run)
-
-
-async def letters(cluster: Cluster, report: Report, *, action: Letters = "list") -> None:
-    """Tell of this node's dead letters, and replay or drop them.
-
-    Counts the letters and their bytes, and what is owed besides. Each is a finding.
-    """
-    queue = cluster.members.owed
-    found = size = 0
-    async for debt in queue.dead_letters():
-        version, bytes_ = "that can't be read", 0
-        if debt.row is not None:
-            version, bytes_ = Version.from_bytes(debt.row.version).encode(), debt.row.document.size
-        found, size = found + 1, size + bytes_
-        report.found(f"{debt.register.path}: version {version}, {bytes_} bytes: {debt.dead}")
-        if action == "replay":
-            await queue.replay(debt)
-        elif action == "drop":
-            await queue.drop(debt)
-    report.set(letters=found, bytes=size, owed=(await queue.count()).owed)
 
 
 async def verify(local: LocalStore, report: Report, bucket: str, key: str, version_id: str | None = None) -> None:

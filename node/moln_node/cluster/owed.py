@@ -21,7 +21,7 @@ from moln_node.store.errors import ClosedError, CorruptError, NoSuchBucketError,
 from moln_node.store.steps import owed as debts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from moln_node.store.registers import Register, Row
     from moln_node.store.steps.owed import Counts, Debt, Key
@@ -84,23 +84,21 @@ class Owed:
                 after = page[-1].id
         return found
 
-    async def dead_letters(self) -> AsyncIterator[Debt]:
-        """Everything that is not tried any more."""
-        after = debts.START
-        while page := await self._store.look(partial(debts.page, after=after, limit=_BATCH, dead=True)):
-            for debt in page:
-                yield debt
-            after = page[-1].id
+    async def dead_letters(self, after: Key, limit: int) -> list[Debt]:
+        """What is not tried any more, in order: at most so many behind one of them."""
+        return await self._store.look(partial(debts.page, after=after, limit=limit, dead=True))
 
-    async def replay(self, debt: Debt) -> None:
-        """Try a dead letter again."""
-        self._due.pop(debt.id, None)
-        await self._store.commit(lambda tx: debts.replay(tx, debt))
+    async def replay(self, letters: Sequence[Key]) -> int:
+        """Try these dead letters again; how many of them there are still."""
+        for letter in letters:
+            self._due.pop(letter, None)
+        found = await self._store.commit(lambda tx: sum(debts.replay(tx, letter) for letter in letters))
         self._wake.set()
+        return found
 
-    async def drop(self, debt: Debt) -> None:
-        """Give a dead letter up for good, by a person's word."""
-        await self._store.commit(lambda tx: debts.drop(tx, debt))
+    async def drop(self, letters: Sequence[Key]) -> int:
+        """Give these dead letters up for good, by a person's word; how many of them there were still."""
+        return await self._store.commit(lambda tx: sum(debts.drop(tx, letter) for letter in letters))
 
     async def run(self) -> None:
         """Deliver what is owed until cancelled."""

@@ -21,7 +21,7 @@ from moln_node.cluster import wire
 from moln_node.documents import explain
 from moln_node.logs import PACE, REQUEST_HEADER, request_id
 from moln_node.mapfile import MapNotKeptError, MapRefusedError
-from moln_node.peer import figures, moves, tasks
+from moln_node.peer import figures, letters, moves, tasks
 from moln_node.peer.capabilities import Capabilities
 from moln_node.peer.node import Node, ready
 from moln_node.peer.tasks import TaskBoard, TaskRequest
@@ -158,6 +158,18 @@ async def post_moves(request: web.Request) -> web.Response:
     return _json(await moves.page(request.app[NODE].cluster, await _read(request, moves.MovesAsk)))
 
 
+async def post_letters(request: web.Request) -> web.Response:
+    """A page of this node's dead letters."""
+    queue = request.app[NODE].cluster.members.owed
+    return _json(await letters.page(queue, await _read(request, letters.LettersAsk)))
+
+
+async def post_settle(request: web.Request) -> web.Response:
+    """Replay or drop dead letters that are named."""
+    queue = request.app[NODE].cluster.members.owed
+    return _json(await letters.settle(queue, await _read(request, letters.Settle)))
+
+
 async def post_task(request: web.Request) -> web.Response:
     """Start maintenance; 409 while a task of that kind runs."""
     try:
@@ -175,9 +187,12 @@ async def get_tasks(request: web.Request) -> web.Response:
 
 
 async def get_task(request: web.Request) -> web.Response:
-    """One task and its progress."""
+    """One task and its progress; with `?read=N` the findings behind the first N, which were read and are forgotten."""
+    read = request.query.get("read", "0")
+    if not read.isdecimal():
+        return _problem(400, f"{read!r} is no number of findings")
     try:
-        return _json(request.app[TASKS].task(request.match_info["id"]))
+        return _json(request.app[TASKS].task(request.match_info["id"], int(read)))
     except tasks.NoSuchTaskError as error:
         return _problem(404, str(error))
 
@@ -281,6 +296,8 @@ def make_app(
             web.post("/v1/explain", post_explain),
             web.get("/v1/where", get_where),
             web.post("/v1/moves", post_moves),
+            web.post("/v1/letters", post_letters),
+            web.post("/v1/letters/settle", post_settle),
             web.post("/v1/tasks", post_task),
             web.get("/v1/tasks", get_tasks),
             web.get("/v1/tasks/{id}", get_task),

@@ -33,9 +33,6 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
     async def repair(request: TaskRequest, progress: Progress) -> None:
         await maintenance.repair(cluster, progress, dry_run=request.dry_run)
 
-    async def letters(request: TaskRequest, progress: Progress) -> None:
-        await maintenance.letters(cluster, progress, action=request.action)
-
     async def reassign(request: TaskRequest, progress: Progress) -> None:
         scope = Scope(request.bucket, request.prefix)
         await maintenance.reassign(local, cluster, progress, scope, dry_run=request.dry_run)
@@ -50,7 +47,6 @@ def runners(local: LocalStore, cluster: Cluster) -> Mapping[Kind, Runner]:
         "orphans": orphans,
         "verify": verify,
         "repair": repair,
-        "letters": letters,
         "reassign": reassign,
         "rewrite": rewrite,
     }

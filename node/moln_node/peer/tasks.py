@@ -18,9 +18,10 @@ from pydantic import Field
 
 from moln_spec.model import Document
 
-Kind = Literal["scrub", "collect", "orphans", "verify", "repair", "letters", "reassign", "rewrite"]
+Kind = Literal["scrub", "collect", "orphans", "verify", "repair", "reassign", "rewrite"]
 _KEPT: Final = 32
-_FINDINGS: Final = 100
+_FINDINGS: Final = 1000
+"""Findings of a task that are kept until somebody has read them."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +38,6 @@ class TaskRequest(Document):
     prefix: str = Field("", description="reassign, rewrite: only keys that begin with this.")
     key: str = Field("", description="verify: the object's key.")
     version_id: str | None = Field(None, description="verify: the version; the newest when absent.")
-    action: Literal["list", "replay", "drop"] = Field("list", description="letters: what to do with dead letters.")
 
 
 class Task(Document):
@@ -49,7 +49,9 @@ class Task(Document):
     started_ms: int
     ended_ms: int | None = None
     progress: dict[str, int] = Field({}, description="Counters by name: bodies, bytes, bad, deleted...")
-    findings: tuple[str, ...] = Field((), description="The first hundred things that were found.")
+    findings: tuple[str, ...] = Field((), description="What was found and not yet read: a thousand at most.")
+    first: int = Field(0, description="How many findings were before the first of these.")
+    unlisted: int = Field(0, description="How many findings after the last of these were not kept.")
     error: str = ""
 
 
@@ -77,15 +79,24 @@ class Progress:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.findings: list[str] = []
+        self.first = self.unlisted = 0
 
     def set(self, **counts: int) -> None:
         """Set counters to what they are now."""
         self.counts.update(counts)
 
     def found(self, finding: str) -> None:
-        """Note something found; after the first hundred only the counters tell."""
-        if len(self.findings) < _FINDINGS:
+        """Note something found; after a thousand that nobody has read only the number of further ones is kept."""
+        if len(self.findings) < _FINDINGS and not self.unlisted:
             self.findings.append(finding)
+        else:
+            self.unlisted += 1
+
+    def read(self, number: int) -> None:
+        """Somebody has so many findings, from the first one on: they make room for further ones."""
+        done = max(0, min(number - self.first, len(self.findings)))
+        del self.findings[:done]
+        self.first += done
 
 
 Runner = Callable[[TaskRequest, Progress], Awaitable[None]]
@@ -129,6 +140,8 @@ class _Entry:
             ended_ms=self.ended_ms,
             progress=dict(self.progress.counts),
             findings=tuple(self.progress.findings),
+            first=self.progress.first,
+            unlisted=self.progress.unlisted,
             error=self.error,
         )
 
@@ -168,9 +181,11 @@ class TaskBoard:
         """Every task that is remembered, newest first."""
         return tuple(entry.document() for entry in reversed(self._entries.values()))
 
-    def task(self, task_id: str) -> Task:
-        """The task; NoSuchTaskError."""
-        return self._entry(task_id).document()
+    def task(self, task_id: str, read: int = 0) -> Task:
+        """The task, with the findings behind so many that were read, which are forgotten; NoSuchTaskError."""
+        entry = self._entry(task_id)
+        entry.progress.read(read)
+        return entry.document()
 
     async def cancel(self, task_id: str) -> Task:
         """Stop a task, and return it once it has stopped; NoSuchTaskError."""

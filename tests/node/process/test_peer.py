@@ -153,7 +153,7 @@ def test_maintenance_runs_and_tells_its_progress(node: Node) -> None:
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="k", Body=b"x" * 200_000)
     kinds = node.call("GET", "/v1/capabilities")[1]["tasks"]
-    assert sorted(kinds) == ["collect", "letters", "orphans", "reassign", "repair", "rewrite", "scrub", "verify"]
+    assert sorted(kinds) == ["collect", "orphans", "reassign", "repair", "rewrite", "scrub", "verify"]
     for kind in kinds:
         status, task = node.call("POST", "/v1/tasks", {"kind": kind, "bucket": "bucket", "key": "k"})
         assert status == 202

@@ -67,15 +67,49 @@ async def test_findings_and_ended_tasks_are_bounded() -> None:
     """A disk full of bad bodies does not fill the memory, nor do years of nightly scrubs."""
 
     async def scrub(_: TaskRequest, progress: Progress) -> None:
-        for number in range(1000):
+        for number in range(2500):
             progress.found(str(number))
 
     board = TaskBoard({"scrub": scrub})
     for _ in range(100):
         task_id = board.start(SCRUB).id
         await _ended(board, task_id)
-    assert len(board.task(task_id).findings) == 100
+    kept = board.task(task_id)
+    assert (len(kept.findings), kept.unlisted) == (1000, 1500)
     assert len(board.tasks()) <= 33
+
+
+async def test_findings_that_are_read_in_time_are_all_told() -> None:
+    """What was read makes room; what was not kept is counted, and no later finding hides the gap."""
+    step = asyncio.Event()
+
+    async def scrub(_: TaskRequest, progress: Progress) -> None:
+        for turn in range(3):
+            for number in range(900):
+                progress.found(f"{turn}.{number}")
+            await step.wait()
+            step.clear()
+
+    board = TaskBoard({"scrub": scrub})
+    task_id = board.start(SCRUB).id
+    seen: list[str] = []
+    for turn in range(2):
+        await asyncio.sleep(0)
+        task = board.task(task_id, len(seen))
+        assert (task.first, task.unlisted, len(task.findings)) == (900 * turn, 0, 900)
+        seen += task.findings
+        if turn == 0:
+            board.task(task_id, len(seen))
+            step.set()
+            await asyncio.sleep(0)
+    assert board.task(task_id, len(seen)).findings == ()
+    step.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    seen += board.task(task_id, len(seen)).findings
+    step.set()
+    await _ended(board, task_id)
+    assert seen == [f"{turn}.{number}" for turn in range(3) for number in range(900)]
 
 
 async def test_what_is_not_there_is_named() -> None:

@@ -123,14 +123,25 @@ def conclude(tx: Transaction, settled: Iterable[tuple[Debt, bool]], failed: Iter
         )
 
 
-def replay(tx: Transaction, debt: Debt) -> None:
-    """Try a dead letter again, from the beginning."""
-    tx.db.execute("UPDATE owed SET tries = 0, dead = '' WHERE bucket = ? AND key = ? AND inverse = ?", debt.id)
+def replay(tx: Transaction, debt_id: Key) -> bool:
+    """Try a dead letter again, from the beginning; False where it is none any more."""
+    dead = _is_dead(tx, debt_id)
+    if dead:
+        tx.db.execute("UPDATE owed SET tries = 0, dead = '' WHERE bucket = ? AND key = ? AND inverse = ?", debt_id)
+    return dead
 
 
-def drop(tx: Transaction, debt: Debt) -> None:
-    """Give up a dead letter, by a person's word."""
-    _remove(tx, debt.id)
+def drop(tx: Transaction, debt_id: Key) -> bool:
+    """Give up a dead letter, by a person's word; False where it is none any more: that stays."""
+    dead = _is_dead(tx, debt_id)
+    if dead:
+        _remove(tx, debt_id)
+    return dead
+
+
+def _is_dead(tx: Transaction, debt_id: Key) -> bool:
+    sql = "SELECT 1 FROM owed WHERE bucket = ? AND key = ? AND inverse = ? AND dead != ''"
+    return tx.db.execute(sql, debt_id).fetchone() is not None
 
 
 def owes(db: apsw.Connection, bucket_id: int, key: bytes) -> bool:
