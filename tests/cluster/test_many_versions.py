@@ -18,7 +18,7 @@ from moln_node.cluster.peers import RemoteReplica
 from moln_node.cluster.stretches import Stretches
 from moln_node.store.documents import Flag, RecordDocument
 from moln_node.store.model import Bucket, Versioning
-from moln_node.store.registers import Register, Space, number
+from moln_node.store.registers import Register, Row, Space, number
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
@@ -198,3 +198,23 @@ async def test_a_stretch_is_where_every_page_reaches(tmp_path: Path, monkeypatch
         for cluster in (one, other):
             state = await cluster.members.own.state(Ask(register, None, 1000))
             assert sorted(told[cluster.members.me]) == sorted(row.version for row in state.rows)
+
+
+def test_a_message_brings_so_many_bytes_and_no_more() -> None:
+    """But for a body that is larger by itself; what has no bytes counts as a row alone."""
+    mib = 1 << 20
+    sizes = [9 * mib, 7 * mib, mib, 100 * mib, mib, *(0 for _ in range(150))]
+    rows = [
+        Row(at.to_bytes(12), b"", RecordDocument(Flag(0), 0, size, "e", "STANDARD", "me", {}, {}, {}, "", None, ()))
+        for at, size in enumerate(sizes)
+    ]
+    batches = list(repair._batches(rows))
+    assert [row for batch in batches for row in batch] == rows
+    assert [[row.document.size // mib for row in batch][:3] for batch in batches] == [
+        [9, 7],
+        [1],
+        [100],
+        [1, 0, 0],
+        [0, 0, 0],
+    ]
+    assert [len(batch) for batch in batches] == [2, 1, 1, 100, 51]

@@ -136,6 +136,7 @@ class Cluster:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.registers.close()
+        await self.members.own.close()
         await self.members.session.close()
 
     async def adopt(self, cloud_map: CloudMap) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from xxhash import xxh3_128
 
 from moln_node.cluster.errors import PeerError
+from moln_node.cluster.fetches import Fetches
 from moln_node.cluster.messages import (
     Ask,
     Collected,
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
 
 STAGED_SECONDS: Final = 900.0
 _TIDY_SECONDS: Final = 60.0
+_BRIEF: Final = 1 << 20
+"""Bytes of a body that is sooner fetched again than kept for another try."""
 _BARRED_SECONDS: Final = 3600.0
 _NOTHING_IS_NEWS: Final = b"\xff" * 12
 
@@ -139,13 +142,17 @@ class Replica(Protocol):
 
 @dataclass(slots=True)
 class _Waiting:
-    """Staged bytes. Whoever makes them a record's holds the lock; those that are `unwanted` go when nobody does."""
+    """Staged bytes. Whoever makes them a record's holds the lock; those that are `unwanted` go when nobody does.
+
+    Those that are `brief` are for one try.
+    """
 
     id: str
     bodies: tuple[NewBody, ...]
     reservation: Reservation
     expires: float
     unwanted: bool = False
+    brief: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -183,6 +190,7 @@ class LocalReplica:
         self.store = local.store
         self._peer = peer
         self._staged: dict[str, _Waiting] = {}
+        self._fetches = Fetches()
         self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
         self.owing: Callable[[], None] = lambda: None
         self.voting = True
@@ -366,17 +374,20 @@ class LocalReplica:
     ) -> Vote:
         """Bring the bytes to this disk, do the step, and let go of what it did not take.
 
-        Once the step is on its way it is done, whoever is cancelled: what becomes of the bytes is the step's to say.
+        What comes from other owners may take long, so it comes before the gate: a newer map is obeyed meanwhile, and
+        refuses the step then. Once the step is on its way it is done, whoever is cancelled: what becomes of the bytes
+        is the step's to say.
         """
+        self.gate.enter(epoch)()  # nothing is fetched for who asks by another map
+        ready = [await self._fetched(register, write) if write.source else write for write in asked]
         leave = self.gate.enter(epoch)
         taking = _Taking()
         try:
-            await self._use(taking, {write.staged for write in asked})
-            for write in asked:
-                bodies = await self._bytes_of(register, write, taking)
+            await self._use(taking, {write.staged for write in ready})
+            for write in ready:
+                bodies = await self._bytes_of(write, taking)
                 layout_id = self.store.bodies.new_id()
-                parts = write.parts or await self._parts_of(register, write)
-                taking.writes.append(Write(write.row, bodies, parts, layout_id, write.upload, write.taken))
+                taking.writes.append(Write(write.row, bodies, write.parts, layout_id, write.upload, write.taken))
             room = taking.room + [waiting.reservation for waiting in taking.staged]
             committing = self.store.commit(lambda tx: step(tx, taking.writes, room))
         except BaseException:
@@ -386,6 +397,33 @@ class LocalReplica:
         committing.add_done_callback(lambda committed: self._settle(taking, done=_is_done(committed)))
         committing.add_done_callback(lambda _: leave())
         return await asyncio.shield(committing)
+
+    async def _fetched(self, register: Register, write: SlotWrite) -> SlotWrite:
+        """The write with what its source has: parts, and bytes, staged here unless the version is here already."""
+        parts = write.parts or await self._parts_of(register, write)
+        here = write.upload is not None or write.inline is not None or bool(write.staged)
+        if here or not steps.needs_bytes(write.row) or await self._has(register, write.row):
+            return msgspec.structs.replace(write, parts=parts)
+        name = repr((register, write.row.version))
+        if name not in self._staged:
+            await self._fetches.wait(name, lambda: self._fetch_to_stage(name, register, write))
+        return msgspec.structs.replace(write, parts=parts, staged=name)
+
+    async def _fetch_to_stage(self, name: str, register: Register, write: SlotWrite) -> None:
+        taking = _Taking()
+        self._expire()
+        try:
+            bodies = await self._fetch(register, write, taking)
+        except BaseException:
+            self._settle(taking, done=False)
+            raise
+        (reservation,) = taking.room
+        brief = write.row.document.size <= _BRIEF
+        self._staged[name] = _Waiting(name, bodies, reservation, time.monotonic() + STAGED_SECONDS, brief=brief)
+
+    async def close(self) -> None:
+        """Break off what is on its way here; the store stays open."""
+        await self._fetches.close()
 
     async def _use(self, taking: _Taking, ids: set[str]) -> None:
         """Keep staged bytes while an accept makes them a record's: one accept at a time, and nobody drops them."""
@@ -399,7 +437,7 @@ class LocalReplica:
         """Let go of what the step did not take."""
         for waiting in taking.staged:
             waiting.lock.release()
-            waiting.unwanted = waiting.unwanted or done
+            waiting.unwanted = waiting.unwanted or done or waiting.brief
             self._drop_unwanted(waiting.id)
         self._release(taking.room, self.store.bodies.untaken(taking.fresh) if done else taking.fresh)
 
@@ -408,7 +446,7 @@ class LocalReplica:
             reservation.release()
         self.store.discard(bodies)
 
-    async def _bytes_of(self, register: Register, write: SlotWrite, taking: _Taking) -> tuple[NewBody, ...] | None:
+    async def _bytes_of(self, write: SlotWrite, taking: _Taking) -> tuple[NewBody, ...] | None:
         """The bodies of a row, safe on this disk or with the row; None where they can't be had."""
         size = write.row.document.size
         if not steps.needs_bytes(write.row) or write.upload is not None:
@@ -424,8 +462,6 @@ class LocalReplica:
                 return None
             waiting.expires = time.monotonic() + STAGED_SECONDS
             return waiting.bodies
-        if write.source and not await self._has(register, write.row):
-            return await self._fetch(register, write, taking)
         return None
 
     async def _parts_of(self, register: Register, write: SlotWrite) -> Parts:
