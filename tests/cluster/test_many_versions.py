@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 from tests.cluster.in_process import running
 from tests.cluster.test_repair import LIKE, agree, forget
 
-from moln_node.cluster import comparing, repair, stretches
+from moln_node.cluster import comparing, peers, repair, stretches
 from moln_node.cluster.messages import Ask
 from moln_node.cluster.peers import RemoteReplica
 from moln_node.cluster.stretches import Stretches
+from moln_node.store import registers
 from moln_node.store.documents import Flag, RecordDocument
 from moln_node.store.model import Bucket, Versioning
 from moln_node.store.registers import Register, Row, Space, number
@@ -24,6 +26,8 @@ from moln_spec.version import Version
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
+
+    import apsw
 
     from moln_node.cluster.cluster import Cluster
     from moln_node.cluster.messages import Install, Scan
@@ -218,3 +222,67 @@ def test_a_message_brings_so_many_bytes_and_no_more() -> None:
         [0, 0, 0],
     ]
     assert [len(batch) for batch in batches] == [2, 1, 1, 100, 51]
+
+
+@asynccontextmanager
+async def many_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[list[Cluster], list[Register], list[bytes]]]:
+    """Two nodes and a hundred keys, each of which takes a while to compare; those compared so far."""
+    compared: list[bytes] = []
+    fingerprint = registers.fingerprint
+
+    def slow(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
+        compared.append(key)
+        time.sleep(0.01)
+        return fingerprint(db, bucket_id, key)
+
+    async with running(tmp_path, 2, LIKE) as clusters:
+        register = await register_of(clusters[0])
+        keys = [structs.replace(register, key=f"{at:03}") for at in range(100)]
+        with monkeypatch.context() as patch:
+            patch.setattr(registers, "fingerprint", slow)
+            yield clusters, keys, compared
+
+
+async def test_keys_that_take_too_long_to_compare_are_asked_for_fewer_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No owner counts as silent because all of them together take it longer than one call may."""
+    monkeypatch.setattr(peers, "CALL_SECONDS", 0.4)
+    async with many_keys(tmp_path, monkeypatch) as (clusters, keys, _):
+        found, silent = await comparing.owners_have(clusters[0].members.now, keys)
+        assert not silent
+        assert found == {key: {0} for key in keys}
+
+
+async def test_what_nobody_waits_for_is_not_compared_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked gives up: the rest is left."""
+    async with many_keys(tmp_path, monkeypatch) as (clusters, keys, compared):
+        asking = asyncio.create_task(comparing.fingerprints(clusters[0].members.now, "node-0", keys))
+        async with asyncio.timeout(_SECONDS):
+            while not compared:  # noqa: ASYNC110 (a thread)
+                await asyncio.sleep(0.001)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(1.5)  # longer than all of them take
+        assert len(compared) < len(keys) // 2
+
+
+async def test_a_key_that_fills_many_pages_is_swept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owners are not asked about all of it for each page of it."""
+    async with running(tmp_path, 2, LIKE) as clusters:
+        register = await register_of(clusters[0])
+        for cluster in clusters:
+            await fill(cluster, range(600))
+        compared: list[bytes] = []
+        fingerprint = registers.fingerprint
+
+        def counted(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
+            compared.append(key)
+            return fingerprint(db, bucket_id, key)
+
+        monkeypatch.setattr(registers, "fingerprint", counted)
+        assert await clusters[0].sweep.sweep() == 0
+        assert compared.count(register.key.encode()) == 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from moln_node.store.scan import Entry, Page, Place
 
 _PAGE: Final = 256
+_FEWER: Final = 4
 
 
 async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
@@ -54,12 +55,25 @@ async def rows(
 
 
 async def fingerprints(now: Obeyed, name: str, registers: Sequence[Register]) -> dict[Register, int]:
-    """What a node holds of registers of one space and bucket, in short. PeerError."""
-    if not registers:
-        return {}
-    first = registers[0]
-    message = FingerprintsAsk(first.space, first.bucket, first.incarnation, tuple(one.key for one in registers))
-    return dict(zip(registers, (await now.replica(name).fingerprints(message)).of, strict=True))
+    """What a node holds of registers of one space and bucket, in short. PeerError.
+
+    Where they have so many versions that the answer takes too long, fewer are asked for at once.
+    """
+    found: dict[Register, int] = {}
+    left, most = list(registers), len(registers)
+    while left:
+        some = left[:most]
+        message = FingerprintsAsk(some[0].space, some[0].bucket, some[0].incarnation, tuple(one.key for one in some))
+        try:
+            answer = await now.replica(name).fingerprints(message)
+        except PeerError as error:
+            if len(some) == 1 or not error.sent:
+                raise
+            most = max(1, len(some) // _FEWER)
+        else:
+            found.update(zip(some, answer.of, strict=True))
+            left = left[most:]
+    return found
 
 
 async def is_calm(now: Obeyed) -> bool:

@@ -67,6 +67,8 @@ DEADLINE_HEADER: Final = "Moln-Deadline"
 """Seconds after which nobody waits for the answer any more."""
 CONNECT_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 4.0
+LONG_SECONDS: Final = 30.0
+"""What can't be asked for in parts: one register with a million versions takes a node some seconds."""
 IDLE_SECONDS: Final = 10.0
 INSTALL_SECONDS: Final = 600.0
 _CHUNK: Final = 256 * 1024
@@ -163,7 +165,9 @@ class RemoteReplica:
 
     async def fingerprints(self, message: FingerprintsAsk) -> Fingerprints:
         """See `Replica.fingerprints`."""
-        return await self._call("fingerprints", message, Fingerprints)
+        return await self._call(
+            "fingerprints", message, Fingerprints, CALL_SECONDS if message.keys[1:] else LONG_SECONDS
+        )
 
     async def enroll(self, message: Enroll) -> Enrolled:
         """See `Replica.enroll`."""

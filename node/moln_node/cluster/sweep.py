@@ -75,10 +75,11 @@ class Sweep:
         return differing
 
     async def _space(self, space: Space, bucket: str, incarnation: bytes) -> int:
-        differing = 0
+        differing, last = 0, b""
         async for entries in comparing.rows(self._members.own.page, space, bucket, incarnation):
-            keys = {entry.key.decode() for entry in entries}
-            differing += await self._compare([Register(space, key, bucket, incarnation) for key in keys])
+            keys = list(dict.fromkeys(entry.key for entry in entries if entry.key != last))  # one may fill many pages
+            last = keys[-1] if keys else last
+            differing += await self._compare([Register(space, key.decode(), bucket, incarnation) for key in keys])
             if space == Space.UPLOADS:
                 await self._expire(bucket, entries)
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -9,6 +9,7 @@ run on the lanes.
 
 from __future__ import annotations
 
+import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +22,13 @@ from moln_node.store.ledger import BODIES, OWED, UPLOADS
 from moln_spec.version import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import apsw
 
 NEVER: Final = b""
 NULL_SLOT: Final = b""
+_TURN_SECONDS: Final = 0.05
 
 
 class Space(IntEnum):
@@ -167,6 +171,17 @@ def fingerprint(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
         digest.update(raw + (document.ballot or raw))
         rows += 1
     return digest.intdigest() if rows else 0
+
+
+def fingerprints(db: apsw.Connection, bucket_id: int, keys: Sequence[bytes]) -> list[int]:
+    """Those of as many of the keys, in order, as are done in a moment; of one at the least."""
+    end = time.monotonic() + _TURN_SECONDS
+    found: list[int] = []
+    for key in keys:
+        found.append(fingerprint(db, bucket_id, key))
+        if time.monotonic() > end:
+            break
+    return found
 
 
 def count(db: apsw.Connection) -> int:
