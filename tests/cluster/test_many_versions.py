@@ -13,7 +13,7 @@ from msgspec import structs
 from tests.cluster.in_process import running
 from tests.cluster.test_repair import LIKE, agree, forget
 
-from moln_node.cluster import comparing, peers, repair, stretches
+from moln_node.cluster import comparing, moves, peers, repair, stretches
 from moln_node.cluster.messages import Ask
 from moln_node.cluster.peers import RemoteReplica
 from moln_node.cluster.stretches import Stretches
@@ -180,6 +180,21 @@ async def test_an_empty_disk_takes_over_all_of_a_register(tmp_path: Path, monkey
         monkeypatch.setattr(own, "install", install)
         await clusters[2].repair.refill(register, "node-2")
         assert not installed
+
+
+async def test_what_moves_of_a_register_is_told_stretch_by_stretch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rows as there are, and to each owner as many as it lacks."""
+    async with mixed(tmp_path, monkeypatch, 6) as (clusters, register):
+        now = clusters[0].members.now
+        electorate = now.electorate(register)
+        held = {name: (await comparing.fingerprints(now, name, [register]))[register] for name in electorate.owners}
+        moved = await moves._moved(now, register, electorate, held)
+        assert moved.rows == 61
+        [told] = [found for cluster in clusters if (found := await cluster.repair.lacking(register))]
+        lacks = {name: sum(share.rows for share in moved.shares if share.target == name) for name in told}
+        assert lacks == {name: lack.rows for name, lack in told.items()}
 
 
 async def test_a_stretch_is_where_every_page_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from moln_node.cluster import comparing
 from moln_node.cluster.errors import PeerError
-from moln_node.cluster.messages import Ask, Scan
+from moln_node.cluster.messages import Scan
 from moln_node.cluster.owners import Owners
-from moln_node.cluster.quorum import merge
-from moln_node.store.errors import StoreError
+from moln_node.cluster.quorum import lacks, merge
+from moln_node.cluster.stretches import Stretches
 from moln_node.store.registers import IN_BUCKETS, KeyState, Register, Space
 from moln_node.store.scan import AFTER_ALL, Query
 from moln_node.store.steps.replica import needs_bytes
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.members import Members, Obeyed
+    from moln_node.store.registers import Row
     from moln_spec.cloudmap import CloudMap
 
 _PAGE: Final = 256
-_ALL_ROWS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ async def page(members: Members, start: Place, thought_of: CloudMap | None = Non
         found = held[register]
         first = next((name for name in electorate.owners if found.get(name)), "")
         if first == now.me:
-            moved.append(_moved(register, electorate, await _states(now, register, found)))
+            moved.append(await _moved(now, register, electorate, found))
     return Page(tuple(moved), len(registers), len(silent), following)
 
 
@@ -145,37 +145,33 @@ async def _held(
     return held, silent
 
 
-async def _states(now: Obeyed, register: Register, fingerprints: Mapping[str, int]) -> dict[str, KeyState]:
-    """What each of these holds; those that hold what this node does, or nothing, are not asked for it."""
-    message = Ask(register, None, _ALL_ROWS)
-    mine = await now.own.ask(message)
-    states: dict[str, KeyState] = {}
-    for name, fingerprint in fingerprints.items():
-        if fingerprint == 0:
-            states[name] = KeyState()
-        elif fingerprint == fingerprints[now.me]:
-            states[name] = mine
-        else:
-            try:
-                states[name] = await now.replica(name).ask(message)
-            except (PeerError, StoreError):
-                continue
-    return states
+async def _moved(now: Obeyed, register: Register, electorate: Electorate, held: Mapping[str, int]) -> Moved:
+    """What the new owners lack, each row from the node that repair takes it from, and whom it leaves.
 
-
-def _moved(register: Register, electorate: Electorate, states: Mapping[str, KeyState]) -> Moved:
-    """What the new owners lack, each row from the node that repair takes it from, and whom it leaves."""
-    view = merge(states)
+    `held` are fingerprints. Who holds what this node does, or nothing, is not asked what that is. PeerError.
+    """
     new = electorate.writing[-1].members
-    shares: list[Share] = []
-    for target in electorate.owners:
-        if target in new:
-            has = {(row.version, row.ballot) for row in states.get(target, KeyState()).rows}
-            rows: defaultdict[str, list[int]] = defaultdict(list)
-            for slot, row in view.rows.items():
-                if (row.version, row.ballot) not in has:
-                    rows[min(view.holders[slot])].append(row.document.size if needs_bytes(row) else 0)
-            shares += [Share(source, target, len(sizes), sum(sizes)) for source, sizes in rows.items()]
-    size = sum(row.document.size for row in view.rows.values() if needs_bytes(row))
-    leaves = tuple(sorted(name for name, state in states.items() if state.rows and name not in new))
-    return Moved(register, tuple(shares), leaves, len(view.rows), size)
+    alike = [name for name, has in held.items() if has == held[now.me]]
+    others = [name for name, has in held.items() if has not in (0, held[now.me])]
+    going: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    along = Stretches(now, register, (now.me, *others))
+    while not along.over:
+        states = await along.read()
+        if now.me not in states:
+            raise PeerError("this node can't tell what it holds", sent=False)
+        states |= dict.fromkeys(alike, states[now.me])
+        view = merge(states)
+        rows = view.rows.values()
+        sizes += map(_bytes, rows)
+        for target in [name for name in electorate.owners if name in new]:
+            for row in lacks(states.get(target, KeyState()), rows):
+                going[min(view.holders[row.slot]), target].append(_bytes(row))
+        along.go_on()
+    shares = tuple(Share(*ends, len(of), sum(of)) for ends, of in going.items())
+    leaves = tuple(sorted(name for name, has in held.items() if has and name not in new))
+    return Moved(register, shares, leaves, len(sizes), sum(sizes))
+
+
+def _bytes(row: Row) -> int:
+    return row.document.size if needs_bytes(row) else 0

@@ -15,7 +15,7 @@ from moln_node.store.registers import NEVER, NULL_SLOT, KeyState, Row
 from moln_node.store.steps.replica import FORGOTTEN, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from moln_node.cluster.electorate import Electorate
     from moln_node.store.steps.replica import Vote
@@ -72,6 +72,12 @@ def merge(answers: Mapping[str, KeyState]) -> View:
     )
     ballot = max((state.ballot for state in answers.values()), default=NEVER)
     return View(rows, {slot: frozenset(names) for slot, names in holders.items()}, newest, shallow, ballot)
+
+
+def lacks(state: KeyState, rows: Collection[Row]) -> list[Row]:
+    """Those of the rows that an owner does not have, at these ballots."""
+    has = {(row.version, row.ballot) for row in state.rows}
+    return [row for row in rows if (row.version, row.ballot) not in has]
 
 
 def _replaced(state: KeyState, ballot: bytes) -> bool:

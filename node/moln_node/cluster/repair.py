@@ -17,7 +17,7 @@ from msgspec import structs
 from moln_node.cluster.errors import PeerError, UnavailableError
 from moln_node.cluster.graves import WINDOW_SECONDS, elapsed_clock
 from moln_node.cluster.messages import Install, Report, ReportAsk, SlotWrite
-from moln_node.cluster.quorum import merge
+from moln_node.cluster.quorum import lacks, merge
 from moln_node.cluster.registers import Change
 from moln_node.cluster.stretches import Stretches
 from moln_node.store.errors import NoSuchBucketError, StorageFullError, StoreError
@@ -123,10 +123,10 @@ class Repair:
             is_mine = is_mine or (now.me in states and bool(states[now.me].rows))
             rows = merge(states).rows.values()
             for name, state in states.items():
-                if lacks := _lacks(state, rows):
-                    size = sum(row.document.size for row in lacks if needs_bytes(row))
+                if lacking := lacks(state, rows):
+                    size = sum(row.document.size for row in lacking if needs_bytes(row))
                     so_far = found.get(name, Lack(0, 0))
-                    found[name] = Lack(so_far.rows + len(lacks), so_far.bytes + size)
+                    found[name] = Lack(so_far.rows + len(lacking), so_far.bytes + size)
             along.go_on()
         return found if is_mine else {}
 
@@ -289,11 +289,11 @@ class Repair:
 
         `begun` is when this began to be seen.
         """
-        lacks = _lacks(state, view.rows.values())
+        lacking = lacks(state, view.rows.values())
         electorate = now.electorate(register)
-        if not all(electorate.settled(view.holders[row.slot]) for row in lacks):
+        if not all(electorate.settled(view.holders[row.slot]) for row in lacking):
             return False  # another write is under way: it will be looked at again
-        for at, rows in enumerate(_batches(lacks)):
+        for at, rows in enumerate(_batches(lacking)):
             if at and elapsed_clock() - begun > WINDOW_SECONDS:
                 return None
             writes = tuple(SlotWrite(row, source=min(view.holders[row.slot])) for row in rows)
@@ -340,12 +340,6 @@ def _only(state: KeyState, slot: bytes) -> KeyState:
 def _of(states: Mapping[str, KeyState], names: Collection[str]) -> dict[str, KeyState]:
     """What these nodes have."""
     return {name: state for name, state in states.items() if name in names}
-
-
-def _lacks(state: KeyState, rows: Collection[Row]) -> list[Row]:
-    """Those of the rows that are not there."""
-    has = {(row.version, row.ballot) for row in state.rows}
-    return [row for row in rows if (row.version, row.ballot) not in has]
 
 
 def _batches(rows: Collection[Row]) -> Iterator[list[Row]]:

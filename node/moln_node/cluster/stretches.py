@@ -1,8 +1,8 @@
 """A register as several nodes have it, a stretch of its versions at a time: there may be more than fit in a message.
 
-Used by `repair`. A stretch reaches from the newest versions down as far as the shortest of the nodes' pages (`scan`):
-nothing within it is left out. Slots and versions are one but for the null slot, whose row may be of another version on
-each node, and so in another stretch: where there are several, that slot is the last one.
+Used by `repair` and `moves`. A stretch reaches from the newest versions down as far as the shortest of the nodes' pages
+(`scan`): nothing within it is left out. Slots and versions are one but for the null slot, whose row may be of another
+version on each node, and so in another stretch: where there are several, that slot is the last one.
 """
 
 from __future__ import annotations
