@@ -1,8 +1,9 @@
 """The sweep: from time to time every register that this node owns is compared with its other owners.
 
 What differs becomes a hint, so it is put right as a missed write is. It finds what nobody remembers: writes whose hint
-was lost with its node, rows that an owner never heard of. Uploads that were begun too long ago are aborted on the way.
-One task for each node, paced so that clients don't feel it; it begins anew when the node does.
+was lost with its node, rows that an owner never heard of. On the way uploads that were begun too long ago are aborted,
+and parts are dropped that came after their upload had ended, if their coordinator died before it saw that. One task for
+each node, paced so that clients don't feel it; it begins anew when the node does.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from moln_node.cluster import comparing, uploadkeys
 from moln_node.cluster.errors import PeerError
+from moln_node.cluster.graves import elapsed_clock
+from moln_node.cluster.uploads import end_part
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import IN_BUCKETS, Register, Space
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
     from moln_node.store.store import Store
 
 INTERVAL_SECONDS: Final = 900.0
+LAG_SECONDS: Final = 300.0
+"""What ended an upload is over by then, on all owners that take part in it: nobody needs its parts any more."""
+_MOST_LEFT: Final = 100_000
 _PAUSE_SECONDS: Final = 0.1
 _DAY_MS: Final = 24 * 3600 * 1000
 _log = logging.getLogger(__name__)
@@ -46,6 +55,9 @@ class Sweep:
         self._members = members
         self._store = store
         self._abort = abort
+        self._left: dict[Register, float] = {}  # parts whose upload had ended, and when that was first seen
+        self._known: dict[Register, float] = {}  # by the sweep before
+        self._lag = LAG_SECONDS
         self.ended: float | None = None
         self.differed = 0
 
@@ -65,8 +77,9 @@ class Sweep:
                 if differing:
                     _log.info("%d registers differed between their owners", differing)
 
-    async def sweep(self) -> int:
-        """Compare everything once; how many registers differed."""
+    async def sweep(self, lag: float = LAG_SECONDS) -> int:
+        """Compare everything once; how many registers differed. Parts go whose upload had ended `lag` seconds ago."""
+        self._known, self._left, self._lag = self._left, {}, lag
         differing = await self._space(Space.BUCKETS, "", b"")
         alone = self._members.own.alone  # nobody to compare objects with: only uploads can be too old
         for row in list(self._store.buckets.values()):
@@ -82,6 +95,7 @@ class Sweep:
             differing += await self._compare([Register(space, key.decode(), bucket, incarnation) for key in keys])
             if space == Space.UPLOADS:
                 await self._expire(bucket, entries)
+                await self._drop_left(bucket, incarnation, entries)
             await asyncio.sleep(_PAUSE_SECONDS)
         return differing
 
@@ -92,6 +106,33 @@ class Sweep:
         for register in differ:
             self._members.missed(register)
         return len(differ)
+
+    async def _drop_left(self, bucket: str, incarnation: bytes, entries: tuple[Entry, ...]) -> None:
+        """Drop the parts of uploads that ended some time ago, of those that this node is the first owner of."""
+        now = self._members.now
+        parts: defaultdict[Register, list[Register]] = defaultdict(list)
+        for entry in entries:
+            part = Register(Space.UPLOADS, entry.key.decode(), bucket, incarnation)
+            if entry.row.live and not uploadkeys.is_upload(part.key) and now.electorate(part).owners[0] == now.me:
+                key = uploadkeys.upload(uploadkeys.object_key(part.key), uploadkeys.upload_id(part.key))
+                parts[structs.replace(part, key=key)].append(part)
+        for upload, left in parts.items():
+            try:
+                await self._drop_left_of(upload, left)
+            except StoreError as error:
+                _log.info("parts of an upload of %s that may have ended stay for now: %s", bucket, error)
+
+    async def _drop_left_of(self, upload: Register, parts: list[Register]) -> None:
+        """Where a majority knows of no upload, or of its end: that is for ever, and they belong to nothing."""
+        if (await self._members.registers.look(upload)).newest is not None:
+            return
+        moment = elapsed_clock()
+        for part in parts:
+            since = self._known.get(part, moment)
+            if moment - since >= self._lag:
+                await end_part(self._members.registers, part)
+            elif len(self._left) < _MOST_LEFT:
+                self._left[part] = since
 
     async def _expire(self, bucket: str, entries: tuple[Entry, ...]) -> None:
         """Abort uploads that were begun too long ago."""

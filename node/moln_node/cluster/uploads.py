@@ -104,7 +104,11 @@ class Uploads:
         size: int,
         seal: Callable[[], Awaitable[Sealed]],
     ) -> Part:
-        """Keep a part, in place of an earlier one of that number."""
+        """Keep a part, in place of an earlier one of that number; NoSuchUploadError.
+
+        Who ends an upload does away with the parts that there are by then. So a part must still find it under way once
+        it is there itself.
+        """
         known = await self._cloud.known(bucket)
         await self._cloud.require_room(known, size)
         upload = await self._get(known, key, upload_id)
@@ -122,6 +126,11 @@ class Uploads:
             )
         except BaseException:
             await asyncio.shield(self._cloud.forget(staged))
+            raise
+        try:
+            await self._get(known, key, upload_id)
+        except NoSuchUploadError:
+            await asyncio.shield(end_part(self._registers, register))
             raise
         return _part(number, row)
 
@@ -290,6 +299,15 @@ class Uploads:
             else:
                 found.append(_upload(bucket, key, upload_id, entry.row))
         return UploadListing(tuple(found), tuple(prefixes), None, None)
+
+
+async def end_part(registers: Registers, register: Register) -> None:
+    """Do away with a part of an upload that has ended."""
+
+    def end(view: View, ballot: bytes) -> Change:
+        return Change() if view.newest is None else Change((_grave(ballot),))
+
+    await registers.decide(register, end)
 
 
 def _where(known: Known) -> Where:
