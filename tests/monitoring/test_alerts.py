@@ -79,6 +79,9 @@ STORIES = (
     Story("MolnDamageFound", {node("damage_found_total"): "0x5 1x120"}, "5m", "10m", "90m"),
     Story("MolnDamageFound", {node("scrub_unhealed"): "0x5 1x120 0x10"}, "5m", "100m", "130m"),
     Story(
+        "MolnLifecycleStalled", {node("lifecycle_ended_timestamp_seconds"): "0x400 24060+60x60"}, "370m", "380m", "410m"
+    ),
+    Story(
         "MolnNodeOffline",
         {
             cloud("nodes", state="desired"): "3x120",

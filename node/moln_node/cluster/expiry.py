@@ -1,7 +1,8 @@
 """The background work of lifecycle rules: walk the buckets that have any, remove what is due, abort what was abandoned.
 
-Started by the node's process, on one node of a cloud. Speaks to `Objects` as a client would, each delete bound to the
-version that was judged: a key that was written meanwhile is left alone. Memory is bounded by one key's versions.
+Started by the process of every node, and done by the one whose turn it is (`turns`). Speaks to `Objects` as a client
+would, each delete bound to the version that was judged: a key that was written meanwhile is left alone, and so is what
+another node removed that sweeps at the same time. Memory is bounded by one key's versions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from moln_node.store.errors import (
 from moln_node.store.model import Precondition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from moln_node.cluster.lifecycle import Rule
     from moln_node.cluster.objects import Objects
@@ -47,26 +48,28 @@ class Swept:
 
 async def run(
     objects: Objects,
-    is_ours: Callable[[], bool],
+    is_ours: Callable[[], Awaitable[bool]],
     *,
+    ended: Callable[[], None] = lambda: None,
     interval_s: float = INTERVAL_S,
     now: Callable[[], float] = time.time,
 ) -> None:
     """Sweep every `interval_s` seconds until cancelled; one that fails, as before nodes find each other, sooner again.
 
-    `is_ours` says whether this node is the one that does it for all, as the map is now.
+    `is_ours` says whether this node is the one that does it for all; `ended` is told of each sweep that is done.
     """
     while True:
-        if not is_ours():
-            await asyncio.sleep(interval_s)
-            continue
         try:
+            if not await is_ours():
+                await asyncio.sleep(interval_s)
+                continue
             swept = await sweep(objects, int(now() * _SECOND_MS))
         except StoreError as error:
             rest = min(interval_s, _RETRY_S)
             _log.warning("the lifecycle sweep stopped, and begins anew in %.0f s: %s", rest, error)
         else:
             rest = interval_s
+            ended()
             if swept.versions or swept.uploads or swept.failed:
                 _log.info(
                     "lifecycle: %d versions removed, %d uploads aborted, %d failed",

@@ -72,6 +72,11 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
+        self.expired = Gauge(
+            "moln_node_lifecycle_ended_timestamp_seconds",
+            "When this node last carried out the lifecycle rules for all; 0 where another does.",
+            registry=registry,
+        )
         self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._gauges = Gauges(registry)
         self._shown = CollectorRegistry()

@@ -223,9 +223,18 @@ async def test_a_sweep_that_fails_is_tried_again_soon(objects: Node, monkeypatch
 
     monkeypatch.setattr(expiry, "sweep", sweep)
     monkeypatch.setattr(expiry, "_RETRY_S", 0.01)
-    running = asyncio.create_task(expiry.run(objects, lambda: True))
+    ends = 0
+
+    async def ours() -> bool:
+        return True
+
+    def end() -> None:
+        nonlocal ends
+        ends += 1
+
+    running = asyncio.create_task(expiry.run(objects, ours, ended=end))
     async with asyncio.timeout(10):
         await ended.wait()
     await asyncio.sleep(0.05)
     running.cancel()
-    assert tries == 2
+    assert (tries, ends) == (2, 1)
