@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from moln_node.cluster.members import Obeyed
     from moln_node.cluster.replica import LocalReplica
+    from moln_node.store.registers import Row
     from moln_node.store.scan import Entry, Page, Place
 
 _PAGE: Final = 256
@@ -33,6 +34,15 @@ async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
                 yield page
     async for page in _pages(own, Space.BUCKETS, "", b""):
         yield page
+
+
+async def versions(own: LocalReplica) -> AsyncIterator[list[tuple[Register, Row]]]:
+    """Every row of everything in a bucket that this node holds, tombstones too, a page at a time."""
+    for bucket in list(own.store.buckets.values()):
+        name, incarnation = bucket.bucket.name, bucket.incarnation
+        for space in IN_BUCKETS:
+            async for entries in rows(own.page, space, name, incarnation):
+                yield [(Register(space, entry.key.decode(), name, incarnation), entry.row) for entry in entries]
 
 
 async def _pages(own: LocalReplica, space: Space, bucket: str, incarnation: bytes) -> AsyncIterator[list[Register]]:

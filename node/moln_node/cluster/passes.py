@@ -19,16 +19,17 @@ from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.members import Members, Obeyed
     from moln_node.cluster.repair import Repair
-    from moln_node.store.registers import Register
+    from moln_node.store.registers import Register, Row
 
 _POLL_SECONDS: Final = 0.3
 _RETRY_SECONDS: Final = 1.0
 _AT_ONCE: Final = 4
+_READ_AT_ONCE: Final = 16
 _LONGEST_REST_SECONDS: Final = 0.5
 _PACE_SECONDS: Final = 5.0
 """How long a walk must have gone on before its pace says anything."""
@@ -126,6 +127,8 @@ class Passes:
             own.led = since
         await self._until(since, lambda report: report.led >= since)
         await self._bring(since, lambda electorate: _first(electorate) != self._members.me)
+        if self._now(since).owners.copying:
+            await self._read_back(since)
         _log.info("everything here is with its owners of epoch %d: %d registers moved", since, self.progress.done)
 
     def _now(self, since: int) -> Obeyed:
@@ -159,7 +162,7 @@ class Passes:
                 progress.seen += len(page)
                 progress.moving += len(moving)
             while left:
-                left = await self._bring_these(self._now(since), left) | await self._read_back(since, left)
+                left = await self._bring_these(self._now(since), left)
                 if left:
                     await asyncio.sleep(_RETRY_SECONDS)
             progress.done += done
@@ -184,21 +187,32 @@ class Passes:
         done = await asyncio.gather(*map(bring, differing))
         return silent | {one for one, is_done in zip(differing, done, strict=True) if not is_done}
 
-    async def _read_back(self, since: int, registers: set[Register]) -> set[Register]:
-        """Those whose bytes are bad here and can't be mended, where this node keeps its copy and others give up theirs.
+    async def _read_back(self, since: int) -> None:
+        """Read what this node keeps of what others give up, and mend it, until all of it is good.
 
-        Where somebody new takes one over there is no need: all of it was read, and written, for that.
+        Where somebody new takes it over there is no need: all of it was read, and written, for that.
         """
+        progress = self.progress or Progress()
+        progress.walked, progress.began = 0, time.monotonic()
+        async for page in comparing.versions(self._members.own):
+            progress.walked += len({register for register, _ in page})
+            left = [one for one in page if self._now(since).electorate(one[0]).thins_to(self._members.me)]
+            while left:
+                left = await self._make_whole(since, left)
+                if left:
+                    await asyncio.sleep(_RETRY_SECONDS)
+        progress.began = None
+
+    async def _make_whole(self, since: int, versions: Sequence[tuple[Register, Row]]) -> list[tuple[Register, Row]]:
+        """Those that are damaged, and can't be mended now."""
         loop = asyncio.get_running_loop()
-        bad = set()
-        for register in registers:
-            now = self._now(since)
-            if now.owners.copying and now.electorate(register).thins_to(now.me):
-                begun = loop.time()
-                if not await self._repair.make_whole(register):
-                    bad.add(register)
-                await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
-        return bad
+        left = []
+        for at in range(0, len(versions), _READ_AT_ONCE):
+            self._now(since)
+            begun = loop.time()
+            left += await self._repair.make_whole(versions[at : at + _READ_AT_ONCE])
+            await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_SECONDS))
+        return left
 
 
 def _first(electorate: Electorate) -> str:

@@ -25,7 +25,7 @@ from moln_node.store.registers import NEVER, Register, Space
 from moln_node.store.steps.replica import Outcome, needs_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from moln_node.cluster.electorate import Electorate
     from moln_node.cluster.members import Members, Obeyed
@@ -237,19 +237,10 @@ class Repair:
         self.found += 1
         return await self._heal_from_any(register, row)
 
-    async def make_whole(self, register: Register) -> bool:
-        """Read all that this node has of a register, and mend what is bad; whether all of it is good now."""
-        now, own = self._members.now, self._members.own
-        along = Stretches(now, register, (now.me,), own)
-        whole = True
-        while not along.over:
-            states = await along.read()
-            if now.me not in states:
-                return False
-            bad = [row for row in states[now.me].rows if needs_bytes(row) and not await own.is_whole(register, row)]
-            whole = all([await self.mend(register, row) for row in bad]) and whole
-            along.go_on()
-        return whole
+    async def make_whole(self, versions: Sequence[tuple[Register, Row]]) -> list[tuple[Register, Row]]:
+        """Read what this node has of these, and mend what is bad; those that could not be mended now."""
+        bad = await self._members.own.damaged_among(versions)
+        return [one for one in bad if not await self.mend(*one)]
 
     async def _heal_from_any(self, register: Register, row: Row) -> bool:
         owners = [name for name in self._members.now.electorate(register).owners if name != self._members.me]

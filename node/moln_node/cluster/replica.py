@@ -583,8 +583,32 @@ class LocalReplica:
         finally:
             sight.close()
 
-    async def is_whole(self, register: Register, row: Row) -> bool:
-        """Whether the bytes of a version are as they were written, if it is here: each of them is read."""
+    async def damaged_among(self, versions: Sequence[tuple[Register, Row]]) -> list[tuple[Register, Row]]:
+        """Those of these versions that are here, and not as they were written: every byte of them is read."""
+        damaged: list[tuple[Register, Row]] = []
+        large: list[tuple[Register, Row]] = []
+
+        def look(db: apsw.Connection) -> None:
+            for one in versions:
+                register, row = one
+                number = self._local.number(register)
+                key, version = register.key.encode(), Version.from_bytes(row.version)
+                found = None if number is None else lookup.at(db, number, key, version)
+                if number is None or found is None or not steps.needs_bytes(row):
+                    continue
+                try:
+                    held = self.store.hold(db, number, key, found)
+                except (CorruptError, OSError):
+                    damaged.append(one)
+                else:
+                    if held is not None:
+                        self.store.release(held)
+                        large.extend([one] if held.data is None else [])
+
+        await self.store.look(look)
+        return damaged + [one for one in large if not await self._is_whole(*one)]
+
+    async def _is_whole(self, register: Register, row: Row) -> bool:
         sight = Sight(self._local)
         try:
             held = await self._find(sight, register, row)
