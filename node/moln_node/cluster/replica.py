@@ -73,6 +73,7 @@ _TIDY_SECONDS: Final = 60.0
 _BRIEF: Final = 1 << 20
 """Bytes of a body that is sooner fetched again than kept for another try."""
 _BARRED_SECONDS: Final = 3600.0
+_PROMISES: Final = 1000
 _NOTHING_IS_NEWS: Final = b"\xff" * 12
 
 
@@ -173,7 +174,8 @@ class LocalReplica:
         store: of this node.
         voting: false while the node refills an empty disk: it has lost what it promised, so it must not be counted.
         floor: it accepts nothing below this ballot.
-        collected: nor below this one, the newest of tombstones that were dropped, or of bars to names of bodies.
+        collected: nor below this one, the newest of tombstones and promises that were dropped, or of bars to names of
+            bodies.
         generation: another one whenever tombstones are dropped: what was seen of this node before may be older.
         strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
@@ -310,6 +312,28 @@ class LocalReplica:
         committing = self.store.commit(drop)
         committing.add_done_callback(lambda _: leave())
         return await asyncio.shield(committing)
+
+    async def forget_promises(self, before: bytes) -> int:
+        """Let the ballot below which nothing is accepted, of any register, stand for promises older than one; how many.
+
+        It is raised to the newest of them in the transaction that drops them, so each is kept as it was.
+        """
+        forgotten, last = 0, (-1, b"")
+        while self.voting:
+            page = await self.store.look(lambda db, after=last: registers.promises(db, after, _PROMISES))  # type: ignore[misc]
+            if not page:
+                break
+            last = page[-1][:2]
+            old = [promise for promise in page if promise[2] < before]
+
+            def drop(tx: Transaction, old: Sequence[tuple[int, bytes, bytes]] = old) -> None:
+                self.collected = max(self.collected, steps.forget_promises(tx, old))
+                disks.keep_collected(tx, self.collected)
+
+            if old:
+                await self.store.commit(drop)
+            forgotten += len(old)
+        return forgotten
 
     async def named(self, message: Named, epoch: int) -> NamedAnswer:
         """See `Replica.named`."""

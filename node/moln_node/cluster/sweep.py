@@ -24,6 +24,7 @@ from moln_node.cluster.uploads import end_part
 from moln_node.store.clock import wall_ms
 from moln_node.store.errors import ClosedError, StoreError
 from moln_node.store.registers import IN_BUCKETS, Register, Space
+from moln_spec.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS: Final = 900.0
 LAG_SECONDS: Final = 300.0
 """What ended an upload is over by then, on all owners that take part in it: nobody needs its parts any more."""
+PROMISE_MS: Final = 600_000
 _MOST_LEFT: Final = 100_000
 _PAUSE_SECONDS: Final = 0.1
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -61,12 +63,13 @@ class Sweep:
         self.ended: float | None = None
         self.differed = 0
 
-    async def run(self, interval: float = INTERVAL_SECONDS) -> None:
+    async def run(self) -> None:
         """Sweep until cancelled; the nodes of a cloud don't begin together."""
         while True:
-            await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+            await asyncio.sleep(INTERVAL_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
             try:
                 differing = await self.sweep()
+                await self.forget_promises(PROMISE_MS)
             except ClosedError:
                 return
             except (PeerError, StoreError) as error:
@@ -86,6 +89,10 @@ class Sweep:
             for space in (Space.UPLOADS,) if alone else IN_BUCKETS:
                 differing += await self._space(space, row.bucket.name, row.incarnation)
         return differing
+
+    async def forget_promises(self, age_ms: int) -> int:
+        """Drop the promises of conditional writes that are long over, which wrote nothing; how many."""
+        return await self._members.own.forget_promises(Version.after(None, max(0, wall_ms() - age_ms), 0).to_bytes())
 
     async def _space(self, space: Space, bucket: str, incarnation: bytes) -> int:
         differing, last = 0, b""

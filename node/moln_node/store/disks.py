@@ -31,7 +31,8 @@ class Membership:
         disk: its id.
         number: as which member it counts, or counted before it was given another number; None: it never did.
         floor: the ballot that it accepts nothing below.
-        collected: the newest ballot of tombstones that were dropped here: nothing below it is accepted either.
+        collected: the newest ballot of tombstones and promises that were dropped here: nothing below it is accepted
+            either.
         refilling: it takes the place of a disk that was lost, and is not full yet.
     """
 
@@ -68,7 +69,7 @@ def become_member(tx: Transaction, number: int, floor: bytes) -> None:
 
 
 def keep_collected(tx: Transaction, ballot: bytes) -> None:
-    """Remember the newest ballot of the tombstones that were dropped."""
+    """Remember the newest ballot of the tombstones and promises that were dropped."""
     _keep(tx, _COLLECTED, ballot)
 
 

@@ -162,6 +162,12 @@ def promise(db: apsw.Connection, bucket_id: int, key: bytes) -> bytes:
     return NEVER if row is None else bytes(row[0])
 
 
+def promises(db: apsw.Connection, after: tuple[int, bytes], most: int) -> list[tuple[int, bytes, bytes]]:
+    """A page of what is promised: bucket number, key and ballot, in the order of these, after a number and key."""
+    sql = "SELECT bucket, key, ballot FROM promise WHERE (bucket, key) > (?, ?) ORDER BY bucket, key LIMIT ?"
+    return [(int(number), bytes(key), bytes(ballot)) for number, key, ballot in db.execute(sql, (*after, most))]
+
+
 def fingerprint(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
     """A number that two owners have in common where they hold the same rows of a register; 0 for none."""
     digest = xxh3_64()

@@ -235,6 +235,12 @@ def collect(tx: Transaction, register: Register, fingerprint: int) -> bytes:
     return newest
 
 
+def forget_promises(tx: Transaction, promises: Sequence[tuple[int, bytes, bytes]]) -> bytes:
+    """Drop promises, but for those that are newer by now; the ballot below which nothing may be accepted instead."""
+    tx.db.executemany("DELETE FROM promise WHERE bucket = ? AND key = ? AND ballot = ?", promises)
+    return max((ballot for _, _, ballot in promises), default=NEVER)
+
+
 def heal(tx: Transaction, register: Register, write: Write, reservations: Sequence[Reservation] = ()) -> Vote:
     """Put good or newly packed bytes in the place of those that a row here has, if the row is still the same one.
 
