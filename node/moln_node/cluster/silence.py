@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 _FIRST_REST_SECONDS: Final = 1.0
-_LONGEST_REST_SECONDS: Final = 30.0
+_LONGEST_REST_SECONDS: Final = 8.0
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class _Silent:
 
 
 class Silence:
-    """The nodes that gave no answer, and when each is asked again: after a second, then ever later up to half a minute.
+    """The nodes that gave no answer, and when each is asked again: after a second, then ever later up to eight seconds.
 
     Attributes:
         ended: how often one of them answered again.

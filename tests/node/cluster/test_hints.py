@@ -157,8 +157,8 @@ def test_who_is_silent_is_asked_ever_more_seldom() -> None:
             assert silence.spare(("a", "b")) == ("b",)
             silence.heard(names, {"b"})
     rests = [round(later - sooner) for sooner, later in pairwise(asked)]
-    assert rests == [2, 4, 8, 16, 30, 30]
-    now += 30
+    assert rests[:5] == [2, 4, 8, 8, 8]
+    now += 8
     silence.heard(silence.spare(("a", "b")), {"a", "b"})
     assert silence.ended == 1
     assert silence.spare(("a", "b")) == ("a", "b")
