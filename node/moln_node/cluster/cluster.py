@@ -21,6 +21,7 @@ from moln_node.cluster.owed import Owed
 from moln_node.cluster.passes import Passes
 from moln_node.cluster.registers import Registers
 from moln_node.cluster.repair import Repair
+from moln_node.cluster.restoring import Restoring
 from moln_node.cluster.routes import add_routes
 from moln_node.cluster.scrubbing import DAYS, Scrubbing
 from moln_node.cluster.shedding import Shedding
@@ -54,6 +55,8 @@ class Cluster:
         members.registers = self.registers
         self.repair = members.repair = Repair(members, self.registers)
         members.own.damaged = self.repair.damaged
+        self.restoring = Restoring(self.repair)
+        members.own.unreadable = self.restoring.notice
         members.hints = Hints(local.store, lambda register, silence: self.repair.run(register, silence=silence))
         members.owed = Owed(
             local.store,
@@ -108,6 +111,7 @@ class Cluster:
             "passes": cluster.passes.run,
             "shedding": cluster.shedding.run,
             "joining": cluster.joining.run,
+            "restoring": cluster.restoring.run,
             "staging": members.own.tidy,
             "scrub": cluster.scrubbing.run,
         }
@@ -118,6 +122,11 @@ class Cluster:
     def counts(self) -> bool:
         """Whether this node counts as an owner: not before its disk holds what it should."""
         return self.members.own.voting
+
+    @property
+    def damage(self) -> int:
+        """How many things are damaged on this node's disk that could not be made whole when that was tried last."""
+        return self.repair.damage + self.restoring.lost + (self._local.store.index_damage is not None)
 
     async def strays(self) -> int | None:
         """Registers held here and owned by others, with what is owed of such; None while unknown."""

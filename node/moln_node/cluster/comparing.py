@@ -37,18 +37,21 @@ async def held(own: LocalReplica) -> AsyncIterator[list[Register]]:
 
 
 async def versions(own: LocalReplica) -> AsyncIterator[list[tuple[Register, Row]]]:
-    """Every row of everything in a bucket that this node holds, tombstones too, a page at a time."""
+    """Every row of everything in a bucket that this node holds, tombstones too, a page at a time.
+
+    CorruptError where one can't be read.
+    """
     for bucket in list(own.store.buckets.values()):
         name, incarnation = bucket.bucket.name, bucket.incarnation
         for space in IN_BUCKETS:
-            async for entries in rows(own.page, space, name, incarnation):
-                yield [(Register(space, entry.key.decode(), name, incarnation), entry.row) for entry in entries]
+            async for page in pages(own.page, space, name, incarnation, tolerant=False):
+                yield [(Register(space, entry.key.decode(), name, incarnation), entry.row) for entry in page.entries]
 
 
 async def _pages(own: LocalReplica, space: Space, bucket: str, incarnation: bytes) -> AsyncIterator[list[Register]]:
     last = b""
-    async for entries in rows(own.page, space, bucket, incarnation):
-        keys = list(dict.fromkeys(entry.key for entry in entries if entry.key != last))
+    async for page in pages(own.page, space, bucket, incarnation):
+        keys = [key for key in page.keys if key != last]
         last = keys[-1] if keys else last
         yield [Register(space, key.decode(), bucket, incarnation) for key in keys]
 
@@ -56,11 +59,20 @@ async def _pages(own: LocalReplica, space: Space, bucket: str, incarnation: byte
 async def rows(
     scan: Callable[[Scan], Awaitable[Page]], space: Space, bucket: str, incarnation: bytes
 ) -> AsyncIterator[tuple[Entry, ...]]:
-    """Everything that a node has in a space, a page at a time: each row of each key, tombstones too."""
+    """Everything that a node has in a space and can read, a page at a time: each row of each key, tombstones too."""
+    async for page in pages(scan, space, bucket, incarnation):
+        yield page.entries
+
+
+async def pages(
+    scan: Callable[[Scan], Awaitable[Page]], space: Space, bucket: str, incarnation: bytes, *, tolerant: bool = True
+) -> AsyncIterator[Page]:
+    """As `rows`, with the keys of what it can't read; CorruptError there if that is not tolerated."""
     start: Place | None = (b"", b"")
     while start is not None:
-        page = await scan(Scan(space, Query(start, AFTER_ALL, _PAGE, versions=True, graves=True), bucket, incarnation))
-        yield page.entries
+        query = Query(start, AFTER_ALL, _PAGE, versions=True, graves=True, tolerant=tolerant)
+        page = await scan(Scan(space, query, bucket, incarnation))
+        yield page
         start = page.end
 
 

@@ -23,7 +23,7 @@ from moln_node.store.steps.bucket_register import bucket_of
 from moln_spec.placement import majority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from moln_node.cluster.ballots import BallotClock
     from moln_node.cluster.members import Members, Obeyed
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from moln_node.cluster.repair import Repair
     from moln_node.cluster.shedding import Shedding
     from moln_node.store.disks import Membership
-    from moln_node.store.registers import Row
     from moln_node.store.scan import Page
     from moln_node.store.store import Store
 
@@ -169,38 +168,33 @@ class Joining:
 
     async def _refill_from(self, name: str) -> None:
         buckets: list[tuple[str, bytes]] = []
-        async for key, row in self._registers(name, Space.BUCKETS, "", b""):
-            await self._take(Register(Space.BUCKETS, key))
-            if row.live:
-                buckets.append((bucket_of(key, row.document).name, row.version))
+        async for page in self._pages(name, Space.BUCKETS, "", b""):
+            for raw in page.keys:
+                await self._take(Register(Space.BUCKETS, raw.decode()))
+            if page.unreadable:
+                raise PeerError(f"{name} can't read all that it has of buckets")
+            live = [entry for entry in page.entries if entry.row.live]
+            buckets += [(bucket_of(one.key.decode(), one.row.document).name, one.row.version) for one in live]
         for bucket, incarnation in buckets:
             for space in IN_BUCKETS:
-                batch: set[str] = set()
-                async for key, _ in self._registers(name, space, bucket, incarnation):
-                    batch.add(key)
-                    if len(batch) >= _AT_ONCE:
-                        await self._take_all(space, bucket, incarnation, batch)
-                        batch = set()
-                await self._take_all(space, bucket, incarnation, batch)
+                async for page in self._pages(name, space, bucket, incarnation):
+                    for start in range(0, len(page.keys), _AT_ONCE):
+                        await self._take_all(space, bucket, incarnation, page.keys[start : start + _AT_ONCE])
 
-    async def _take_all(self, space: Space, bucket: str, incarnation: bytes, keys: set[str]) -> None:
-        await asyncio.gather(*(self._take(Register(space, key, bucket, incarnation)) for key in keys))
+    async def _take_all(self, space: Space, bucket: str, incarnation: bytes, keys: Sequence[bytes]) -> None:
+        await asyncio.gather(*(self._take(Register(space, key.decode(), bucket, incarnation)) for key in keys))
 
     async def _take(self, register: Register) -> None:
         if self._members.me in self._members.now.electorate(register).owners:
             await self._repair.refill(register, self._members.me)
 
-    async def _registers(
-        self, name: str, space: Space, bucket: str, incarnation: bytes
-    ) -> AsyncIterator[tuple[str, Row]]:
-        """Everything that another node has in a space: keys with each of their rows, tombstones too."""
+    def _pages(self, name: str, space: Space, bucket: str, incarnation: bytes) -> AsyncIterator[Page]:
+        """Everything that another node has in a space: each row of each key, tombstones too, and what it can't read."""
 
         async def scan(message: Scan) -> Page:
             return await self._members.replica(name).scan(message)  # by the map that is obeyed at each page
 
-        async for entries in comparing.rows(scan, space, bucket, incarnation):
-            for entry in entries:
-                yield entry.key.decode(), entry.row
+        return comparing.pages(scan, space, bucket, incarnation)
 
 
 def _others(now: Obeyed) -> tuple[str, ...]:

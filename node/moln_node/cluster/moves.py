@@ -101,7 +101,10 @@ async def page(members: Members, start: Place, thought_of: CloudMap | None = Non
         found = held[register]
         first = next((name for name in electorate.owners if found.get(name)), "")
         if first == now.me:
-            moved.append(await _moved(now, register, electorate, found))
+            try:
+                moved.append(await _moved(now, register, electorate, found))
+            except PeerError:
+                silent.add(register)
     return Page(tuple(moved), len(registers), len(silent), following)
 
 
@@ -115,9 +118,9 @@ async def _registers(members: Members, start: Place) -> tuple[list[Register], Pl
         return [], None
     bucket, space, incarnation = left[0]
     after = start.key.encode() + b"\0" if (bucket, space) == (start.bucket, start.space) and start.key else b""
-    query = Query((after, b""), AFTER_ALL, _PAGE, versions=True, graves=True)
+    query = Query((after, b""), AFTER_ALL, _PAGE, versions=True, graves=True, tolerant=True)
     found = await members.own.page(Scan(space, query, bucket, incarnation))
-    keys = list(dict.fromkeys(entry.key.decode() for entry in found.entries))
+    keys = [key.decode() for key in found.keys]
     registers = [Register(space, key, bucket, incarnation) for key in keys]
     if found.end is not None:
         return registers, Place(bucket, space, keys[-1])

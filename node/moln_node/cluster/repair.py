@@ -194,6 +194,36 @@ class Repair:
                 along.go_on()
         return True
 
+    async def restore(self, register: Register) -> None:
+        """Put what the other owners hold in the place of rows of this node's index that can't be read.
+
+        Raises:
+            UnavailableError: the others that answer are too few.
+            CorruptError: what they hold is refused here.
+        """
+        for _ in range(_TRIES):
+            if await self._restore(register):
+                return
+        raise UnavailableError(f"{register.path!r} can't be taken over from the other owners now")
+
+    async def _restore(self, register: Register) -> bool:
+        now, own = self._members.now, self._members.own
+        electorate = now.electorate(register)
+        along = Stretches(now, register, tuple(name for name in electorate.owners if name != now.me))
+        begun, generation = elapsed_clock(), own.generation
+        writes: list[SlotWrite] = []
+        while not along.over:
+            states = await along.read()
+            view = merge(states)
+            if not electorate.may_write(states.keys()) or await self._settle(electorate, register, view, {}):
+                return False
+            writes += [SlotWrite(row, source=min(view.holders[row.slot])) for row in view.rows.values()]
+            along.go_on()
+        if elapsed_clock() - begun > WINDOW_SECONDS:
+            return False  # what some told may be older than the others' graves
+        vote = await own.restore(Install(register, tuple(writes), generation), now.map.epoch)
+        return vote.outcome in {Outcome.DONE, Outcome.GONE}
+
     async def is_held(self, now: Obeyed, register: Register) -> bool:
         """Whether all other owners hold everything that this node has of a register, or newer."""
         others = tuple(name for name in now.electorate(register).owners if name != now.me)

@@ -34,7 +34,7 @@ from moln_node.cluster.messages import (
 )
 from moln_node.cluster.sight import Sight
 from moln_node.store import disks, lookup, naming, registers, scan
-from moln_node.store.errors import CorruptError
+from moln_node.store.errors import CorruptError, IndexDamagedError
 from moln_node.store.model import Sealed
 from moln_node.store.registers import KeyState, Register, Space
 from moln_node.store.steps import replica as steps
@@ -180,6 +180,7 @@ class LocalReplica:
         strays: tells how many registers are here that others own; None while that is unknown.
         alone: there is no other node that ever has to hear of a deletion, so nothing is kept of one.
         damaged: told of a version whose bytes here are found bad, and why.
+        unreadable: told of a register of which a row in the index here can't be read.
         owing: told when this disk owes the other owners something more.
         led: `since` of the stage of a change for which this node has brought everything to its new owners that it is
             the first to bring; 0 before the first.
@@ -194,6 +195,7 @@ class LocalReplica:
         self._staged: dict[str, _Waiting] = {}
         self._fetches = Fetches()
         self.damaged: Callable[[Register, Row, str], None] = lambda _register, _row, _why: None
+        self.unreadable: Callable[[Register], None] = lambda _register: None
         self.owing: Callable[[], None] = lambda: None
         self.voting = True
         self.floor = registers.NEVER
@@ -210,6 +212,10 @@ class LocalReplica:
         leave = self.gate.enter(epoch)
         try:
             return await (self.state(message) if sight is None else sight.ask(message))
+        except CorruptError as error:
+            if not isinstance(error, IndexDamagedError):
+                self.unreadable(message.register)
+            raise
         finally:
             leave()
 
@@ -270,6 +276,25 @@ class LocalReplica:
             lambda tx, writes, room: self._unless_barred(
                 message.writes,
                 lambda: steps.install(
+                    tx,
+                    message.register,
+                    writes,
+                    room,
+                    buried=registers.NEVER if message.generation == self.generation else self._oldest_news,
+                    alone=self.alone,
+                ),
+            ),
+        )
+
+    async def restore(self, message: Install, epoch: int) -> Vote:
+        """Take what the other owners hold of a register in the place of rows that can't be read here."""
+        return await self._carry_out(
+            epoch,
+            message.register,
+            message.writes,
+            lambda tx, writes, room: self._unless_barred(
+                message.writes,
+                lambda: steps.restore(
                     tx,
                     message.register,
                     writes,
@@ -495,13 +520,16 @@ class LocalReplica:
         return (await self._peer(write.source).parts(PartsAsk(register, write.row.version))).parts or ()
 
     async def _has(self, register: Register, row: Row) -> bool:
-        """Whether this version is here."""
+        """Whether this version is here, and can be read."""
         number = self._local.number(register)
         if number is None:
             return False
         key = register.key.encode()
         version = Version.from_bytes(row.version)
-        return await self.store.look(lambda db: lookup.at(db, number, key, version)) is not None
+        try:
+            return await self.store.look(lambda db: lookup.at(db, number, key, version)) is not None
+        except CorruptError:
+            return False
 
     async def _fetch(self, register: Register, write: SlotWrite, taking: _Taking) -> tuple[NewBody, ...]:
         """The bytes of a version from an owner that has them."""
@@ -673,7 +701,12 @@ class LocalReplica:
         number = 0 if message.space == Space.BUCKETS else self._of_bucket(message)
         if number is None:
             return scan.Page((), None)
-        return await self.store.look(lambda db: scan.scan(db, number, message.query))
+        found = await self.store.look(lambda db: scan.scan(db, number, message.query))
+        for key in found.unreadable:
+            self.unreadable(Register(message.space, key.decode(), message.bucket, message.incarnation))
+        if found.unreadable and not message.query.tolerant:
+            raise CorruptError(f"rows of {len(found.unreadable)} keys can't be read in the index of this node")
+        return found
 
     def _of_bucket(self, message: Scan) -> int | None:
         row = self.store.buckets.get(message.bucket)

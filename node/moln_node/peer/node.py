@@ -166,7 +166,13 @@ class Node:
         return _ok("space")
 
     def _damage_check(self) -> Check:
-        message = damage_words({self.name: self.cluster.repair.damage})
+        if self.local.store.index_damage is not None:
+            message = (
+                f"pages of this node's index can't be read ({self.local.store.index_damage}): replace its disk by an "
+            )
+            message += "empty one, which the other nodes refill (docs/runbooks.md, A node's index is damaged)"
+            return Check(name="bytes", state="warn", message=message)
+        message = damage_words({self.name: self.cluster.damage})
         return Check(name="bytes", state="warn", message=message) if message else _ok("bytes")
 
     async def status(self) -> NodeStatus:
@@ -186,7 +192,7 @@ class Node:
             passed=cluster.passes.passed if self._map.change is not None else None,
             moving=self._moving(),
             no_room=cluster.repair.no_room,
-            damage=cluster.repair.damage,
+            damage=cluster.damage,
             strays=await cluster.strays(),
             registers=await self._registers(),
             hints=await cluster.members.hints.count() + owed.late,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import apsw
 import apsw.sqlite_extra
 
-from moln_node.store.errors import CorruptError, StorageFullError, UnsupportedFormatError
+from moln_node.store.errors import CorruptError, IndexDamagedError, StorageFullError, UnsupportedFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,14 +163,14 @@ def _check_format(path: Path, database: apsw.Connection) -> None:
 
 @contextmanager
 def naming_errors() -> Iterator[None]:
-    """Give SQLite's errors the store's names: CorruptError for damage, StorageFullError for no room."""
+    """Give SQLite's errors the store's names: IndexDamagedError for bad pages, StorageFullError for no room."""
     try:
         yield
     except apsw.FullError as error:
         raise StorageFullError("the volume has no room for the index") from error
     except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, UnicodeDecodeError) as error:
-        raise CorruptError(f"the index is damaged ({error}): it is not served") from error
+        raise IndexDamagedError(f"the index is damaged ({error}): it is not served") from error
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
-            raise CorruptError("a page of the index does not match its checksum: it is not served") from error
+            raise IndexDamagedError("a page of the index does not match its checksum: it is not served") from error
         raise

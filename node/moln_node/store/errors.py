@@ -76,6 +76,10 @@ class CorruptError(StoreError):
     """Bytes on the disk do not match their checksum. They are not served."""
 
 
+class IndexDamagedError(CorruptError):
+    """A page of the index can't be read, and with it all rows that are on it: nobody can say which these are."""
+
+
 class IncompleteBodyError(StoreError):
     """The body ended before, or went on after, the size that was declared."""
 

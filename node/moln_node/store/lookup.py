@@ -73,6 +73,19 @@ def decode_record(bucket_id: int, key: bytes, inverse: bytes, stored: bytes) -> 
     return documents.revert(inverse), documents.decode(RecordDocument, stored, identity)
 
 
+def unreadable(db: apsw.Connection, bucket_id: int, key: bytes) -> list[bytes]:
+    """The inverse versions of the key's rows whose documents do not match their checksum."""
+    found = []
+    for inverse, stored in db.execute(
+        "SELECT inverse, document FROM record WHERE bucket = ? AND key = ?", (bucket_id, key)
+    ):
+        try:
+            decode_record(bucket_id, key, inverse, stored)
+        except CorruptError:
+            found.append(inverse)
+    return found
+
+
 def layout(db: apsw.Connection, layout_id: int) -> LayoutDocument | None:
     """The segments and parts of an object that has many; None if they are gone."""
     row = db.execute("SELECT content FROM small WHERE id = ?", (layout_id,)).fetchone()

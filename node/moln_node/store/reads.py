@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from moln_node.store import database
 from moln_node.store.activity import PageCache
+from moln_node.store.errors import IndexDamagedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import apsw
 
     from moln_node.store.lane import Job
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
 class Reads:
     """Answers queries on one connection. Every statement sees all that was committed before it began."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, damaged: Callable[[IndexDamagedError], None]) -> None:
+        """`damaged` is told, on the lane, of each bad page that is met."""
         self._db = connection
+        self._damaged = damaged
         self.cache = PageCache(connection)
 
     def work(self, jobs: list[Job[apsw.Connection, object]]) -> None:
@@ -30,6 +35,8 @@ class Reads:
             except BaseException as error:  # noqa: BLE001 (the lane's thread must outlive any query)
                 traceback.clear_frames(error.__traceback__)  # a cursor left open there would keep an old snapshot
                 job.error = error
+                if isinstance(error, IndexDamagedError):
+                    self._damaged(error)
         self.cache.count()
 
     def close(self) -> None:

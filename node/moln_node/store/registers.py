@@ -9,6 +9,7 @@ run on the lanes.
 
 from __future__ import annotations
 
+import secrets
 import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from xxhash import xxh3_64
 
 from moln_node.store import lookup
 from moln_node.store.documents import Flag, Parts, RecordDocument
+from moln_node.store.errors import CorruptError
 from moln_node.store.ledger import BODIES, OWED, UPLOADS
 from moln_spec.version import Version
 
@@ -169,13 +171,19 @@ def promises(db: apsw.Connection, after: tuple[int, bytes], most: int) -> list[t
 
 
 def fingerprint(db: apsw.Connection, bucket_id: int, key: bytes) -> int:
-    """A number that two owners have in common where they hold the same rows of a register; 0 for none."""
+    """A number that two owners have in common where they hold the same rows of a register; 0 for none.
+
+    One of which a row can't be read is like no other, nor like itself.
+    """
     digest = xxh3_64()
     rows = 0
-    for version, document in lookup.rows(db, bucket_id, key):
-        raw = version.to_bytes()
-        digest.update(raw + (document.ballot or raw))
-        rows += 1
+    try:
+        for version, document in lookup.rows(db, bucket_id, key):
+            raw = version.to_bytes()
+            digest.update(raw + (document.ballot or raw))
+            rows += 1
+    except CorruptError:
+        return 1 + secrets.randbits(63)
     return digest.intdigest() if rows else 0
 
 

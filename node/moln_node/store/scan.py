@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from moln_node.store import lookup
+from moln_node.store.errors import CorruptError
 from moln_node.store.registers import Row, wire_row
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Query(msgspec.Struct, array_like=True, frozen=True):
     """What to list: keys from `start` on (inclusive) and below `upper`, at most `limit` entries.
 
     `versions` asks for every version, not only each key's newest object; `graves` for tombstones too. Keys that share
-    what is before and including the first `delimiter` behind `prefix` bytes are one group.
+    what is before and including the first `delimiter` behind `prefix` bytes are one group. `tolerant` says that
+    a page is wanted also where rows can't be read.
     """
 
     start: Place
@@ -41,6 +43,7 @@ class Query(msgspec.Struct, array_like=True, frozen=True):
     delimiter: bytes = b""
     versions: bool = False
     graves: bool = False
+    tolerant: bool = False
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -52,10 +55,19 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Page(msgspec.Struct, array_like=True, frozen=True):
-    """Entries in order. Nothing is left out before `end`, where the next page starts; None: there is nothing more."""
+    """Entries in order. Nothing is left out before `end`, where the next page starts; None: there is nothing more.
+
+    But for rows that can't be read: `unreadable` are their keys.
+    """
 
     entries: tuple[Entry, ...]
     end: Place | None
+    unreadable: tuple[bytes, ...] = ()
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """All keys that the page tells of, in order."""
+        return tuple(sorted({entry.key for entry in self.entries}.union(self.unreadable)))
 
 
 def past(prefix: bytes) -> bytes:
@@ -66,13 +78,14 @@ def past(prefix: bytes) -> bytes:
 def scan(db: apsw.Connection, bucket_id: int, query: Query) -> Page:
     """A page of this node's rows."""
     entries: list[Entry] = []
+    unreadable: dict[bytes, None] = {}
     place: Place | None = query.start
     budget = _MOST_ROWS
     while place is not None:
         if len(entries) >= query.limit or budget <= 0:
-            return Page(tuple(entries), place)
+            return Page(tuple(entries), place, tuple(unreadable))
         resume: Place | None = None
-        for key, inverse, row, passed in _rows(db, bucket_id, place, query):
+        for key, inverse, row, passed in _rows(db, bucket_id, place, query, unreadable):
             budget -= passed
             cut = key.find(query.delimiter, query.prefix) if query.delimiter else -1
             group = b"" if cut < 0 else key[: cut + len(query.delimiter)]
@@ -85,13 +98,16 @@ def scan(db: apsw.Connection, bucket_id: int, query: Query) -> Page:
             if resume is not None:
                 break
         place = resume
-    return Page(tuple(entries), None)
+    return Page(tuple(entries), None, tuple(unreadable))
 
 
 def _rows(
-    db: apsw.Connection, bucket_id: int, place: Place, query: Query
+    db: apsw.Connection, bucket_id: int, place: Place, query: Query, unreadable: dict[bytes, None]
 ) -> Iterator[tuple[bytes, bytes, Row | None, int]]:
-    """What the page is made of, from `place` on, and how many rows were passed; a row of None only tells the place."""
+    """What the page is made of, from `place` on, and how many rows were passed; a row of None only tells the place.
+
+    Keys of rows that can't be read are added to `unreadable`.
+    """
     current = b""
     found_one = False
     passed = 0
@@ -113,13 +129,24 @@ def _rows(
                     position = (key + b"\0", b"")
                     break
                 continue
-            version, document = lookup.decode_record(bucket_id, key, inverse, stored)
-            if document.tombstone and not query.graves:
+            found = _decoded(bucket_id, key, inverse, stored, unreadable)
+            if found is None or (found[1].tombstone and not query.graves):
                 if passed >= _ROWS_UNTIL_SIGN:
                     yield key, inverse, None, passed
                     passed = 0
                 continue
             found_one = True
-            if query.versions or not document.delete_marker:
-                yield key, inverse, wire_row(version, document), passed
+            if query.versions or not found[1].delete_marker:
+                yield key, inverse, wire_row(*found), passed
                 passed = 0
+
+
+def _decoded(
+    bucket_id: int, key: bytes, inverse: bytes, stored: bytes, unreadable: dict[bytes, None]
+) -> lookup.Found | None:
+    """A row; None where it can't be read."""
+    try:
+        return lookup.decode_record(bucket_id, key, inverse, stored)
+    except CorruptError:
+        unreadable[key] = None
+        return None

@@ -20,7 +20,7 @@ from msgspec import structs
 
 from moln_node.store import database, inline, lookup
 from moln_node.store.documents import Place
-from moln_node.store.errors import CorruptError, StoreError
+from moln_node.store.errors import CorruptError, IndexDamagedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -170,6 +170,7 @@ class Scrub:
                 connection.interrupt()
             raise
         for line in lines:
+            self._store.index_is_damaged(IndexDamagedError(line))
             self._add(unhealed=1)
             self._found(f"index: {line}")
 

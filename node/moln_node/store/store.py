@@ -7,6 +7,7 @@ and opens objects. Only one process has a data directory open at a time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from moln_node.store.errors import DiskFailedError
+    from moln_node.store.errors import DiskFailedError, IndexDamagedError
     from moln_node.store.ledger import Ledger
     from moln_node.store.lookup import Found
     from moln_node.store.model import Sealed
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger("moln.store")
 _READS_AT_ONCE: Final = 8  # queries that one reading thread takes, so that the others have some too
 _THREADS: Final = 16  # for body files
 
@@ -54,6 +56,7 @@ class Store:
 
     Attributes:
         unnamed: told, on the event loop, of bodies apart that records here named before a commit.
+        index_damage: what was wrong with the first page of the index that could not be read; None while all are good.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Store:
         self.unnamed: Callable[[Sequence[tuple[Register, str]]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._failed = asyncio.Event()
+        self.index_damage: IndexDamagedError | None = None
         self._committing: GroupCommit
         self._reads: tuple[Reads, ...]
         self._writing: Lane[Transaction]
@@ -96,10 +100,16 @@ class Store:
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="moln-bodies")
         store = cls(lock, threads, bodies, index.ledger, index.state, data / opening.INDEX)
         store._committing = GroupCommit(
-            index.writer, index.clock, index.state, bodies.mark, store._committed, store._commit_failed
+            index.writer,
+            index.clock,
+            index.state,
+            bodies.mark,
+            store._committed,
+            store._commit_failed,
+            store.index_is_damaged,
         )
         store._writing = Lane("write", [store._committing])
-        store._reads = tuple(Reads(connection) for connection in index.readers)
+        store._reads = tuple(Reads(connection, store.index_is_damaged) for connection in index.readers)
         store._reading = Lane("read", list(store._reads), _READS_AT_ONCE)
         store._collector = Collector(bodies, threads, index.state.pins, store.commit, index.garbage)
         return store
@@ -223,6 +233,12 @@ class Store:
         """Read back what the store holds; see `scrub`."""
         share = {"light": 0.0, "deep": 1.0, "sampled": sample_percent / 100}[mode]
         await Scrub(self, self._threads, self._path, report, share, mend, course).run()
+
+    def index_is_damaged(self, error: IndexDamagedError) -> None:
+        """Remember that a page can't be read, and say so once. Called on any thread."""
+        if self.index_damage is None:
+            self.index_damage = error
+            _log.error("pages of this node's index can't be read, nor can what is on them: %s", error)
 
     def _commit_failed(self) -> None:
         """Called on the writing lane."""

@@ -16,7 +16,7 @@ import apsw
 
 from moln_node.store import database
 from moln_node.store.activity import PageCache
-from moln_node.store.errors import DiskFailedError, StoreError
+from moln_node.store.errors import DiskFailedError, IndexDamagedError, StoreError
 from moln_node.store.state import Progress
 from moln_node.store.transaction import Transaction
 
@@ -51,6 +51,7 @@ class GroupCommit:
         mark: Callable[[], int],
         committed: Callable[[Effects], None],
         failed: Callable[[], None],
+        damaged: Callable[[IndexDamagedError], None],
     ) -> None:
         self._db = connection
         self._clock = clock
@@ -58,6 +59,7 @@ class GroupCommit:
         self._mark = mark
         self._committed = committed
         self._failed = failed
+        self._damaged = damaged
         self._broken: DiskFailedError | None = None
         self.cache = PageCache(connection)
         self.commits = 0
@@ -99,6 +101,8 @@ class GroupCommit:
                 self._db.execute("ROLLBACK")
             if not alone and self._broken is None:
                 return False
+            if isinstance(error, IndexDamagedError):
+                self._damaged(error)
             cause = error.__cause__ if isinstance(error, _TornStepError) else error
             _fail(jobs, self._broken or cause or error)
             return True

@@ -226,6 +226,27 @@ async def test_scrub_names_what_is_damaged(written: tuple[Path, Everything]) -> 
             await maintenance.verify(objects.local, verify, BUCKET, "no such key")
 
 
+async def test_pages_of_the_index_that_cannot_be_read_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can say which rows were on them: the node is damaged until its disk is replaced, and says so once."""
+    async with with_bucket(tmp_path) as objects:
+        await put(objects, "k", b"x")
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = 'record'"
+        page = await objects.store.look(lambda db: db.execute(sql).get)
+    flip(tmp_path / "index.db", page * 8192 - 100, 3)
+    async with running(tmp_path) as objects:
+        assert (objects.store.index_damage, objects.cluster.damage) == (None, 0)
+        for _ in range(2):
+            with pytest.raises(CorruptError):
+                await objects.head(BUCKET, "k")
+        with pytest.raises(CorruptError):
+            await put(objects, "k", b"y")
+        assert "checksum" in str(objects.store.index_damage)
+        assert objects.cluster.damage == 1
+    assert caplog.text.count("pages of this node's index can't be read") == 1
+
+
 def _everything(data: Path) -> list[Path]:
     return sorted(data.rglob("*"))
 

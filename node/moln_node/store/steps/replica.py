@@ -17,6 +17,7 @@ import msgspec
 from moln_node.store import lookup, registers
 from moln_node.store.clock import wall_ms
 from moln_node.store.documents import LayoutDocument, Parts, RecordDocument
+from moln_node.store.errors import CorruptError
 from moln_node.store.packing import common
 from moln_node.store.registers import NEVER, KeyState, Register, Row, Space
 from moln_node.store.steps import bucket_register
@@ -193,6 +194,38 @@ def install(
     return Vote(Outcome.DONE)
 
 
+def restore(
+    tx: Transaction,
+    register: Register,
+    writes: Sequence[Write],
+    reservations: Sequence[Reservation] = (),
+    *,
+    buried: bytes = NEVER,
+    alone: bool = False,
+) -> Vote:
+    """Put all that a majority of the other owners holds in the place of rows here that can't be read.
+
+    This owner has forgotten what it accepted with them. So from now on it accepts nothing below any ballot that it ever
+    accepted. What the rows referred to is not known any more: it stays, as nobody's. CorruptError where it is refused.
+    """
+    bucket = tx.buckets.get(register.bucket)
+    if register.space != Space.BUCKETS and (bucket is None or bucket.incarnation != register.incarnation):
+        return Vote(Outcome.GONE)
+    bucket_id = registers.number(register.space, 0 if bucket is None else bucket.id)
+    key = register.key.encode()
+    bad = lookup.unreadable(tx.db, bucket_id, key)
+    for inverse in bad:
+        tx.db.execute("DELETE FROM record WHERE bucket = ? AND key = ? AND inverse = ?", (bucket_id, key, inverse))
+    if bad and tx.clock.newest is not None:
+        _keep(tx, bucket_id, key, max(registers.promise(tx.db, bucket_id, key), tx.clock.newest.to_bytes()))
+    vote = install(tx, register, writes, reservations, buried=buried, alone=alone)
+    if vote.outcome != Outcome.DONE:
+        raise CorruptError(
+            f"{register.path!r} can't be read, and what the other owners hold was refused: {vote.outcome}"
+        )
+    return vote
+
+
 def shed(tx: Transaction, register: Register, fingerprint: int) -> bool:
     """Drop all that is here of a register that others own, if it is still what they were asked about; whether it is."""
     bucket_id = 0
@@ -223,11 +256,12 @@ def collect(tx: Transaction, register: Register, fingerprint: int) -> bytes:
     bucket_id, key = registers.number(register.space, row.id), register.key.encode()
     if register.space == Space.OBJECTS and debts.owes(tx.db, bucket_id, key):
         return NEVER  # something older that this disk owes would come back
+    if registers.fingerprint(tx.db, bucket_id, key) != fingerprint:
+        return NEVER
     rows = list(lookup.rows(tx.db, bucket_id, key))
     newest = max(map(_ballot, rows), default=NEVER)
     promised = registers.promise(tx.db, bucket_id, key)
-    known = registers.fingerprint(tx.db, bucket_id, key)
-    if not all(found[1].tombstone for found in rows) or promised > newest or known != fingerprint:
+    if not all(found[1].tombstone for found in rows) or promised > newest:
         return NEVER
     for found in rows:
         tx.remove(bucket_id, key, *found)
