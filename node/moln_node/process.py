@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from moln_node import either, mapfile, tracing
-from moln_node.cluster import expiry, turns
+from moln_node.cluster import clocks, expiry, turns
 from moln_node.cluster.cluster import Cluster
 from moln_node.cluster.local import LocalStore
 from moln_node.documents import read_document
@@ -116,7 +116,10 @@ async def serving(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Node
         stack.push_async_callback(board.close)
         await stack.enter_async_context(_in_background(watch.run(), stop))
         expiring = expiry.run(
-            cluster.objects, partial(turns.is_ours, cluster.members), ended=metrics.expired.set_to_current_time
+            cluster.objects,
+            partial(turns.is_ours, cluster.members),
+            lambda: clocks.agreed_ms(cluster.members.now),
+            ended=metrics.expired.set_to_current_time,
         )
         await stack.enter_async_context(_in_background(expiring, stop))
 

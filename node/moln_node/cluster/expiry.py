@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -49,21 +48,22 @@ class Swept:
 async def run(
     objects: Objects,
     is_ours: Callable[[], Awaitable[bool]],
+    clock_ms: Callable[[], Awaitable[int]],
     *,
     ended: Callable[[], None] = lambda: None,
     interval_s: float = INTERVAL_S,
-    now: Callable[[], float] = time.time,
 ) -> None:
     """Sweep every `interval_s` seconds until cancelled; one that fails, as before nodes find each other, sooner again.
 
-    `is_ours` says whether this node is the one that does it for all; `ended` is told of each sweep that is done.
+    `is_ours` says whether this node is the one that does it for all, `clock_ms` what time it is; `ended` is told of
+    each sweep that is done.
     """
     while True:
         try:
             if not await is_ours():
                 await asyncio.sleep(interval_s)
                 continue
-            swept = await sweep(objects, int(now() * _SECOND_MS))
+            swept = await sweep(objects, await clock_ms())
         except StoreError as error:
             rest = min(interval_s, _RETRY_S)
             _log.warning("the lifecycle sweep stopped, and begins anew in %.0f s: %s", rest, error)

@@ -193,12 +193,14 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
         led: `since` of the stage in which it has brought what it is the first to bring.
         strays: registers that it holds and others own; -1 where it does not know, or does not count.
         generation: another one whenever it has dropped tombstones, and after each start.
+        clock_ms: its wall clock; 0 of a release that does not tell it.
     """
 
     epoch: int
     led: int
     strays: int = -1
     generation: int = 0
+    clock_ms: int = 0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

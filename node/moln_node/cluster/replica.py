@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 from xxhash import xxh3_128
 
+from moln_node.cluster.ballots import skewed_wall_ms
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.fetches import Fetches
 from moln_node.cluster.messages import (
@@ -755,7 +756,7 @@ class LocalReplica:
     async def report(self, _: ReportAsk) -> Report:
         """See `Replica.report`."""
         strays = await self.strays() if self.voting else None
-        return Report(self.gate.obeyed, self.led, -1 if strays is None else strays, self.generation)
+        return Report(self.gate.obeyed, self.led, -1 if strays is None else strays, self.generation, skewed_wall_ms())
 
     def _require_vote(self) -> None:
         if not self.voting:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from moln_node.cluster import comparing, uploadkeys
+from moln_node.cluster import clocks, comparing, uploadkeys
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.graves import elapsed_clock
 from moln_node.cluster.uploads import end_part
@@ -143,11 +143,28 @@ class Sweep:
 
     async def _expire(self, bucket: str, entries: tuple[Entry, ...]) -> None:
         """Abort uploads that were begun too long ago."""
-        oldest = wall_ms() - self._members.map.limits.upload_expiry_days * _DAY_MS
+        begun = [entry.row.document.modified_ms for entry in entries if _is_upload(entry)]
+        days = self._members.map.limits.upload_expiry_days
+        if not begun or min(begun) >= wall_ms() - days * _DAY_MS:
+            return  # by this node's clock
+        try:
+            oldest = await clocks.agreed_ms(self._members.now) - days * _DAY_MS
+        except StoreError as error:
+            _log.info("uploads of %s that may be too old stay for now: %s", bucket, error)
+            return
         for entry in entries:
             key = entry.key.decode()
-            if entry.row.live and uploadkeys.is_upload(key) and entry.row.document.modified_ms < oldest:
+            if _is_upload(entry) and _begun_ms(entry) < oldest:
                 try:
                     await self._abort(bucket, uploadkeys.object_key(key), uploadkeys.upload_id(key))
                 except StoreError as error:
                     _log.info("an old upload of %s could not be aborted: %s", bucket, error)
+
+
+def _is_upload(entry: Entry) -> bool:
+    return entry.row.live and uploadkeys.is_upload(entry.key.decode())
+
+
+def _begun_ms(entry: Entry) -> int:
+    """When it was begun: by the clock of who did so, or by its place in the order of versions where that is later."""
+    return max(entry.row.document.modified_ms, Version.from_bytes(entry.row.version).milliseconds)

@@ -228,11 +228,14 @@ async def test_a_sweep_that_fails_is_tried_again_soon(objects: Node, monkeypatch
     async def ours() -> bool:
         return True
 
+    async def noon() -> int:
+        return NOON_MS
+
     def end() -> None:
         nonlocal ends
         ends += 1
 
-    running = asyncio.create_task(expiry.run(objects, ours, ended=end))
+    running = asyncio.create_task(expiry.run(objects, ours, noon, ended=end))
     async with asyncio.timeout(10):
         await ended.wait()
     await asyncio.sleep(0.05)
