@@ -65,7 +65,8 @@ class Restoring:
                 except ClosedError:
                     return
                 except (PeerError, StoreError) as error:
-                    _log.warning("%r can't be restored yet, and is tried again: %s", register.path, error)
+                    level = logging.INFO if register in self._in_vain else logging.WARNING
+                    _log.log(level, "%r can't be restored yet, and is tried again: %s", register.path, error)
                     self._due[register] = loop.time() + _RETRY_SECONDS
                     self._in_vain.add(register)
                 else:
