@@ -13,6 +13,7 @@ from moln_node.cluster.ballots import SKEW_VARIABLE
 from moln_node.cluster.errors import PeerError
 from moln_node.cluster.quorum import Verdict, judge
 from moln_node.cluster.registers import Registers
+from moln_node.store.model import Versioning
 from moln_node.store.registers import NEVER, NULL_SLOT, Register, Row, tombstone
 from moln_node.store.steps import replica as steps
 from moln_node.store.steps.replica import FORGOTTEN, Outcome, Vote, Write
@@ -154,12 +155,48 @@ async def test_a_put_whose_answers_are_lost_does_not_come_twice(
         assert (await clusters[2].objects.head("room", "k")).size == len(b"newer")
 
 
+@pytest.mark.parametrize("versioning", [Versioning.OFF, Versioning.ENABLED])
 async def test_a_change_of_tags_whose_answers_are_lost_does_not_come_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versioning: Versioning
 ) -> None:
-    """The tags that were set after it stay."""
+    """The tags that were set after it stay, also those of a version that is not the newest."""
     async with three(tmp_path) as (clusters, _):
-        await put(clusters[0], "k", b"tagged")
-        Lost(monkeypatch, "k", lambda: clusters[1].objects.set_attributes("room", "k", None, tags={"turn": "2"}))
-        await clusters[0].objects.set_attributes("room", "k", None, tags={"turn": "1"})
-        assert (await clusters[2].objects.head("room", "k")).attributes.tags == {"turn": "2"}
+        await clusters[0].objects.set_bucket("room", versioning=versioning)
+        version = (await put(clusters[0], "k", b"tagged")).version_id
+        if versioning is Versioning.ENABLED:
+            await put(clusters[0], "k", b"newer")
+
+        async def tag(cluster: Cluster, turn: str) -> None:
+            await cluster.objects.set_attributes("room", "k", version, tags={"turn": turn})
+
+        Lost(monkeypatch, "k", lambda: tag(clusters[1], "2"))
+        await tag(clusters[0], "1")
+        assert (await clusters[2].objects.head("room", "k", version)).attributes.tags == {"turn": "2"}
+
+
+@pytest.mark.parametrize("versioning", [Versioning.OFF, Versioning.ENABLED])
+async def test_a_change_that_one_owner_took_and_others_overtook_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versioning: Versioning
+) -> None:
+    """That owner remembers it; a majority never had it, and says so: nobody has to be told that it is uncertain."""
+    async with three(tmp_path) as (clusters, _):
+        await clusters[0].objects.set_bucket("room", versioning=versioning)
+        version = (await put(clusters[0], "k", b"tagged")).version_id
+        really = Registers._accept
+        asked = 0
+
+        async def accept(registers: Registers, owner: Replica, message: Accept) -> Vote:
+            nonlocal asked
+            asked += message.register.key == "k"
+            if message.register.key == "k" and asked == 1:
+                return await really(registers, owner, message)
+            if asked == 2:
+                await asyncio.sleep(0.1)  # the first owner has it by now
+                await clusters[1].objects.set_attributes("room", "k", version, tags={"turn": "2"})
+            elif asked == _OWNERS:
+                await asyncio.sleep(0.5)  # the others have something else by now
+            return await really(registers, owner, message)
+
+        monkeypatch.setattr(Registers, "_accept", accept)
+        await clusters[0].objects.set_attributes("room", "k", version, tags={"turn": "1"})
+        assert (await clusters[2].objects.head("room", "k", version)).attributes.tags == {"turn": "1"}

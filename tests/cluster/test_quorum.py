@@ -154,6 +154,15 @@ def test_an_added_version_is_not_dead_because_others_are_newer() -> None:
     assert judge(votes, 0, THREE, BALLOT, [stamp(10)]) is Verdict.UNSURE
 
 
+def test_a_change_of_a_version_is_dead_where_a_majority_changed_it_otherwise() -> None:
+    """As in the null slot: who decides it anew has seen the newer one."""
+    newer = Vote(Outcome.OLD, state(row(5, 12, null=False)))
+    votes: dict[str, Vote | None] = {"a": Vote(Outcome.OLD, newer.state, BALLOT), "b": newer, "c": newer}
+    assert judge(votes, 0, THREE, BALLOT, [stamp(5)]) is Verdict.DEAD
+    assert judge(votes, 0, THREE, BALLOT, [stamp(6)]) is Verdict.UNSURE
+    assert judge(votes, 0, THREE, BALLOT, [stamp(5), stamp(4)]) is Verdict.UNSURE
+
+
 rows = st.builds(row, st.integers(1, 6), st.integers(6, 9), null=st.booleans(), grave=st.booleans())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from moln_node.store.registers import NEVER, NULL_SLOT, KeyState, Row
+from moln_node.store.registers import NEVER, KeyState, Row
 from moln_node.store.steps.replica import FORGOTTEN, Outcome
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def lacks(state: KeyState, rows: Collection[Row]) -> list[Row]:
     return [row for row in rows if (row.version, row.ballot) not in has]
 
 
-def _replaced(state: KeyState, ballot: bytes) -> bool:
-    """The null slot holds something newer."""
-    return bool(state.rows) and state.rows[0].slot == NULL_SLOT and state.rows[0].ballot > ballot
+def _replaced(state: KeyState, slot: bytes, ballot: bytes) -> bool:
+    """The slot holds something newer."""
+    return bool(state.rows) and state.rows[0].slot == slot and state.rows[0].ballot > ballot
 
 
 class Verdict(Enum):
@@ -117,11 +117,16 @@ def judge(
     for at, names in held.items():
         if at not in (NEVER, FORGOTTEN) and electorate.may_write(names):  # at one ballot, be it replaced already
             return Verdict.DONE
-    if all(slot == NULL_SLOT for slot in slots):
+    if len(slots) == 1:
         # one newer row was decided by owners that never had this one: no reader saw it, and none can any more
         barred: defaultdict[bytes, set[str]] = defaultdict(set)
         for name, vote in votes.items():
-            if vote is not None and vote.outcome == Outcome.OLD and not vote.held and _replaced(vote.state, ballot):
+            if (
+                vote is not None
+                and vote.outcome == Outcome.OLD
+                and not vote.held
+                and _replaced(vote.state, slots[0], ballot)
+            ):
                 barred[vote.state.rows[0].ballot].add(name)
         if any(electorate.shut_out(names) for names in barred.values()):
             return Verdict.DEAD

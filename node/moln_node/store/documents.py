@@ -68,7 +68,7 @@ class RecordDocument(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A record without its key. `layout` is the row of `small` with segments and parts where these are many.
 
     `ballot` is when the owners of the key last decided on it, as a version's twelve bytes; empty: when it was made.
-    `past` is what this null slot lately held on this node: versions with their ballots, newest first, and last, alone,
+    `past` is what this slot lately held on this node: versions with their ballots, newest first, and last, alone,
     the newest ballot of those that are left out; it never leaves the node. `size` is that of the bytes; where they are
     encrypted, `encryption` says how, and `plain_size` is what the client wrote. `lock` is mode, end and legal hold.
     `packing` is how this node has packed the bytes (`packing.packing`); it never leaves the node either. `body` names

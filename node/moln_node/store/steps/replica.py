@@ -54,7 +54,8 @@ class Vote(msgspec.Struct, array_like=True, frozen=True):
     """An owner's answer.
 
     `held` is the ballot at which what was to be written is, or lately was, in its slot here; empty if it never was, and
-    FORGOTTEN where that is not known any more. `owed` says that it is queued here for the other owners.
+    FORGOTTEN where that is not known any more. `owed` says that it is queued here for the other owners. `state` is that
+    of the slot alone where a write of one row is refused as old.
     """
 
     outcome: str
@@ -135,7 +136,7 @@ def accept(
         return Vote(Outcome.DONE, owed=bool(owed))
     promised = registers.promise(tx.db, bucket_id, key)
     if ballot < max(promised, floor) or (newest is not None and ballot <= _ballot(newest)):
-        known = registers.state(tx.db, bucket_id, key, None, 1)
+        known = registers.state(tx.db, bucket_id, key, writes[0].row.slot if len(writes) == 1 else None, 1)
         held = max((_held(there, write.row, ballot) for there, write in zip(found, writes, strict=True)), default=NEVER)
         return Vote(Outcome.OLD, msgspec.structs.replace(known, ballot=max(known.ballot, floor)), held)
     if seen is not None and registers.state(tx.db, bucket_id, key, seen.slot, 1) != seen.state:
@@ -399,7 +400,7 @@ def _apply(
         tx.effects.unnamed.append((register, found[1].body))
     own_ballot = b"" if ballot == row.version else ballot
     document = msgspec.structs.replace(row.document, ballot=own_ballot)
-    past = () if found is None or alone or not document.null else _past(*found, ballot)
+    past = () if found is None or alone else _past(*found, ballot)
     if found is not None and _leaves_bytes(found[1], document):
         parts = lookup.needed_layout(tx.db, found[1].layout).parts if found[1].layout else ()
         tx.remove(bucket_id, key, *found)
@@ -436,7 +437,7 @@ def _apply(
 
 
 def _past(replaced: Version, document: RecordDocument, ballot: bytes) -> tuple[bytes, ...]:
-    """What a null slot that is decided anew lately held, newest first: each version with its ballot.
+    """What a slot that is decided anew lately held, newest first: each version with its ballot.
 
     Last comes, alone, the newest ballot of what it held before these: what is not newer may have been here. So a clock
     that is far ahead makes an owner unsure, and never wrong.
