@@ -20,7 +20,7 @@ from tests.node.store.harness import (
     with_bucket,
 )
 
-from moln_node.cluster import maintenance, sweep
+from moln_node.cluster import maintenance, replica, sweep
 from moln_node.store.errors import (
     InvalidPartError,
     NoSuchKeyError,
@@ -132,9 +132,11 @@ async def test_abandoned_uploads_expire(tmp_path: Path, monkeypatch: pytest.Monk
         old, _ = await begin(objects, (LARGE,), "old")
         begun = (await objects.upload(BUCKET, "old", old)).started_ms
         monkeypatch.setattr(sweep, "wall_ms", lambda: begun + 7 * 86_400_000)
+        monkeypatch.setattr(replica, "skewed_wall_ms", lambda: begun + 7 * 86_400_000)
         await objects.cluster.sweep.sweep()
         assert (await objects.upload(BUCKET, "old", old)).id == old
         monkeypatch.setattr(sweep, "wall_ms", lambda: begun + 7 * 86_400_000 + 1)
+        monkeypatch.setattr(replica, "skewed_wall_ms", lambda: begun + 7 * 86_400_000 + 1)
         await objects.cluster.sweep.sweep()
         with pytest.raises(NoSuchUploadError):
             await objects.upload(BUCKET, "old", old)
