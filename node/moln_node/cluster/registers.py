@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 OPERATION_SECONDS: Final = 15.0
 _DEEPER: Final = 16
+_DEEP: Final = 1000
+"""Versions that are written within `OPERATION_SECONDS` are among so many."""
 _GLANCE_SECONDS: Final = 0.008
 _GLANCES: Final = 2
 _INSISTENCE: Final = 3
@@ -245,15 +247,15 @@ class Registers:
         *,
         slot: bytes | None = None,
         beside: Mapping[str, KeyState] | None = None,
+        depth: int = 1,
     ) -> tuple[View, Change]:
         """A conditional write: look, choose what to do about it, and do that, with nothing in between.
 
         `choose` gets the view and the ballot, and may raise a StoreError to refuse. What it saw is made sure of,
         whether it writes or refuses. Called again where another write came in between. `beside` is what nodes that are
-        no owners have: it is seen, and made sure of, too.
+        no owners have: it is seen, and made sure of, too. The view has at least `depth` live rows, or all.
         """
         deadline, begun = _deadline(), elapsed_clock()
-        depth = 1
         for turn in range(1_000_000):
             ballot = await self._clock.next()
             now = self._cloud.now
@@ -311,7 +313,9 @@ class Registers:
         if change.rows:
             if loose:
                 raise _Again  # this ballot is used
-            await self._insist(register, ballot, change.rows, change.supply, deadline, promised=now)
+            await self._insist(
+                register, ballot, change.rows, change.supply, deadline, promised=now, on_all=slot is None
+            )
         return change
 
     async def _insist(
@@ -323,10 +327,12 @@ class Registers:
         deadline: float,
         *,
         promised: Obeyed | None = None,
+        on_all: bool = False,
     ) -> None:
         """Have rows accepted, or find out that they never will be (_Again), or that this can't be known now.
 
-        With `promised` only by that map: owners by another one did not promise to keep what the rows rest on.
+        With `promised` only by that map: owners by another one did not promise to keep what the rows rest on. Where
+        that is `on_all` slots a majority has to accept them at this ballot, or `_require_first` sees that all is well.
 
         Where some owner has them and they are not decided, reading the register decides their fate: then either they
         are there, or the owners that were asked first can say by now that they are dead.
@@ -342,14 +348,38 @@ class Registers:
                 await self._attempt_here(own, register, ballot, rows, supply)
                 return
             held = await self._attempt(now, register, ballot, rows, supply, deadline, heard, patient=everywhere)
+            if on_all and held is not None and not now.electorate(register).may_write(held):
+                held = None
             if held is None:
                 views = {row.slot: await self.look(register, row.slot) for row in rows}
                 if not all(_is_there(views[row.slot].rows.get(row.slot), row, ballot) for row in rows):
                     continue
+                if on_all:
+                    await self._require_first(register, ballot, rows)
             if everywhere and (held is None or not held.issuperset(now.electorate(register).owners)):
                 await self._bring(register)
             return
         raise UnavailableError("it is not certain whether the write came about: try again")
+
+    async def _require_first(self, register: Register, ballot: bytes, rows: Sequence[Row]) -> None:
+        """See that nothing was decided without these rows that were written because of what all slots held before.
+
+        Each version is a slot of its own. So two writes may both be there of which neither saw the other: one that a
+        minority accepted, once somebody decided it anew, and one that was decided meanwhile at a newer ballot than its
+        own. Here all slots are seen with the promise of a majority, so that the other one is among them, or will not
+        come about at its ballot.
+
+        Raises:
+            UnavailableError: there is such a row; it may rest on these, or not.
+        """
+        slots = {row.slot for row in rows}
+
+        def choose(view: View, _ballot: bytes) -> Change:
+            if any(row.ballot > ballot for slot, row in view.rows.items() if slot not in slots):
+                raise UnavailableError("another write came at the same time, and it is not certain which was first")
+            return Change()
+
+        await self.decide(register, choose, depth=_DEEP)
 
     async def _owe(
         self,
