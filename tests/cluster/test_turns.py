@@ -67,7 +67,10 @@ async def test_the_turn_is_that_of_the_first_that_is_there(tmp_path: Path, monke
 
 @pytest.mark.parametrize("versioning", [Versioning.OFF, Versioning.ENABLED])
 async def test_nodes_that_sweep_at_once_remove_what_is_due_alone(tmp_path: Path, versioning: Versioning) -> None:
-    """As nodes that can't see each other may: nothing fails, and what one removed the others leave alone."""
+    """As nodes that can't see each other may: what one removed the others leave alone.
+
+    A sweep may not know whether it was the first to remove something: it counts that as failed, and it is removed.
+    """
     async with three(tmp_path) as (clusters, _):
         rules = (Rule(id="r", enabled=True, expire_days=1), Rule(id="old", enabled=True, noncurrent_days=1))
         document = Lifecycle(rules=rules).model_dump_json(exclude_none=True)
@@ -76,8 +79,7 @@ async def test_nodes_that_sweep_at_once_remove_what_is_due_alone(tmp_path: Path,
             last = await put(clusters[0], f"{number % 10}", b"%d" % number)
         newest = {record.version_id for record in (await clusters[0].objects.list_objects("room")).records}
         when = last.modified_ms + 9 * DAY_MS
-        swept = await asyncio.gather(*(expiry.sweep(cluster.objects, when) for cluster in clusters))
-        assert [one.failed for one in swept] == [0, 0, 0]
+        await asyncio.gather(*(expiry.sweep(cluster.objects, when) for cluster in clusters))
         left = (await clusters[1].objects.list_versions("room")).records
         kept = {record.version_id for record in left if record.kind is Kind.OBJECT}
         assert kept == (newest if versioning is Versioning.ENABLED else set())
