@@ -147,17 +147,22 @@ def client(story: Story, cluster: Cluster, endpoint: str) -> Any:
 
 
 def compare(s3: Any, bucket: str, prefix: str, expected: dict[str, str]) -> int:
-    """List and read back everything below `prefix`, compare SHA-256; the bytes read. A difference ends the demo."""
+    """List and read back what was put below `prefix`, compare SHA-256; the bytes read. A difference ends the demo.
+
+    A cloud that an earlier demo left may have more: files that are gone from the project since.
+    """
     total, seen = 0, set()
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):
             name = entry["Key"].removeprefix(prefix)
+            if name not in expected:
+                continue
             seen.add(name)
             digest = hashlib.sha256()
             for chunk in s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].iter_chunks(1 << 20):
                 digest.update(chunk)
                 total += len(chunk)
-            if digest.hexdigest() != expected.get(name):
+            if digest.hexdigest() != expected[name]:
                 sys.exit(f"{bucket}/{entry['Key']} came back different")
     if missing := expected.keys() - seen:
         sys.exit(f"not listed: {', '.join(sorted(missing))}")
