@@ -81,16 +81,23 @@ async def until_it_holds(cluster: Cluster, register: Register) -> None:
             await asyncio.sleep(0.01)
 
 
+async def rivals(monkeypatch: pytest.MonkeyPatch, clusters: list[Cluster]) -> Links:
+    """A versioned bucket: what the first node has accepted reaches no other one, and the last does not ask it."""
+    one, middle, other = clusters
+    await one.objects.set_bucket("room", versioning=Versioning.ENABLED)
+    links = Links(monkeypatch, clusters)
+    for late in (middle, other):
+        links.hold(one, late, "accept")
+    links.hold(other, one, "prepare")
+    return links
+
+
 async def test_who_was_overtaken_has_not_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row is on one node when another one, which has not seen it, is decided by the two others."""
     async with three(tmp_path) as (clusters, where):
         one, middle, other = clusters
         register = structs.replace(where, key="lock")
-        await one.objects.set_bucket("room", versioning=Versioning.ENABLED)
-        links = Links(monkeypatch, clusters)
-        for late in (middle, other):
-            links.hold(one, late, "accept")
-        links.hold(other, one, "prepare")
+        links = await rivals(monkeypatch, clusters)
         overtaken = asyncio.create_task(put_if_absent(one, "lock"))
         await until_it_holds(one, register)
         won = await put_if_absent(other, "lock")
@@ -109,12 +116,9 @@ async def test_who_is_decided_by_a_later_look_wins_alone(tmp_path: Path, monkeyp
     async with three(tmp_path) as (clusters, where):
         one, middle, other = clusters
         register = structs.replace(where, key="lock")
-        await one.objects.set_bucket("room", versioning=Versioning.ENABLED)
-        links = Links(monkeypatch, clusters)
-        for late in (middle, other):
-            links.hold(one, late, "accept")
-            links.hold(other, one if late is other else middle, "accept")
-        links.hold(other, one, "prepare")
+        links = await rivals(monkeypatch, clusters)
+        for late in (one, middle):
+            links.hold(other, late, "accept")
         first = asyncio.create_task(put_if_absent(one, "lock"))
         await until_it_holds(one, register)
         second = asyncio.create_task(put_if_absent(other, "lock"))

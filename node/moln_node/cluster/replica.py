@@ -270,32 +270,21 @@ class LocalReplica:
 
     async def install(self, message: Install, epoch: int) -> Vote:
         """See `Replica.install`; also while the node does not vote."""
-        return await self._carry_out(
-            epoch,
-            message.register,
-            message.writes,
-            lambda tx, writes, room: self._unless_barred(
-                message.writes,
-                lambda: steps.install(
-                    tx,
-                    message.register,
-                    writes,
-                    room,
-                    buried=registers.NEVER if message.generation == self.generation else self._oldest_news,
-                    alone=self.alone,
-                ),
-            ),
-        )
+        return await self._take_rows(message, epoch, steps.install)
 
     async def restore(self, message: Install, epoch: int) -> Vote:
         """Take what the other owners hold of a register in the place of rows that can't be read here."""
+        return await self._take_rows(message, epoch, steps.restore)
+
+    async def _take_rows(self, message: Install, epoch: int, step: Callable[..., Vote]) -> Vote:
+        """Take rows that a majority holds by `steps.install`, or by `steps.restore`."""
         return await self._carry_out(
             epoch,
             message.register,
             message.writes,
             lambda tx, writes, room: self._unless_barred(
                 message.writes,
-                lambda: steps.restore(
+                lambda: step(
                     tx,
                     message.register,
                     writes,
